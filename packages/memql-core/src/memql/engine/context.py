@@ -1,0 +1,68 @@
+"""What one top-level call carries through the engine: who, when, under which provenance, in which transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from memql.auth import Actor
+from memql.events.event import Event
+
+__all__ = ["IdSequence", "RequestContext", "format_instant"]
+
+
+def format_instant(moment: datetime) -> str:
+    """RFC 3339 UTC with microseconds, as ``now`` and ``createdAt`` appear everywhere."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(slots=True)
+class IdSequence:
+    """The source of ``newId()`` in an automation: derived from the run and the position, so that a repeated run
+    writes the same ids. ``path`` is the run key, then statement and iteration positions."""
+
+    path: tuple[str, ...]
+    count: int = 0
+
+    def child(self, *parts: str) -> IdSequence:
+        """The sequence of a nested position."""
+        return IdSequence((*self.path, *parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """One call. ``now`` is captured once and is the only clock of the language.
+
+    ``provenance`` is what writes record: ``{"kind": "direct"}``, ``{"kind": "automation", "name", "trigger"}``...
+    A mutation called by a client replaces kind ``direct`` with ``mutation``; inside an automation the automation's
+    stays for all writes. ``connection`` is set inside a transaction (``@atomic``): reads and writes must use it, and
+    events go to ``deferred`` to be published after commit. ``ids`` is set inside automations.
+    """
+
+    actor: Actor
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=lambda: {"kind": "direct", "name": "raw"})
+    client_id: str = ""
+    connection: AsyncConnection[Any] | None = None
+    deferred: list[Event] | None = None
+    ids: IdSequence | None = None
+    depth: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Allow-listed values of ``actor.config.<key>``."""
+    inner: bool = False
+    """Whether a construct (logic, automation, tool) makes this call rather than a client: access marks such as
+    ``@internal`` and the client-only rules do not apply, classes and row rules do."""
+
+    @property
+    def now_text(self) -> str:
+        """``now`` as the language shows it."""
+        return format_instant(self.now)
+
+    def called_by_construct(self) -> RequestContext:
+        """The context of a call made by a body; one level deeper."""
+        return replace(self, inner=True, depth=self.depth + 1)
