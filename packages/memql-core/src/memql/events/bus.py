@@ -1,0 +1,237 @@
+"""The bus of one process: publish never waits, and each subscription has its own bounded, ordered queue.
+
+Not thread-safe: publish and subscribe on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+
+from memql.errors import Code, MemqlError
+from memql.events.event import Event
+from memql.events.topics import Pattern, compile_patterns, root_of
+
+__all__ = ["Bus", "BusStatistics", "Delivery", "Subscription", "SubscriptionStatistics"]
+
+_CACHED_TOPICS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event as one subscription sees it.
+
+    ``seq`` counts the matching events of the subscription from 1, dropped ones included; ``gap_before`` says
+    that some were dropped just before this one because the queue was full.
+    """
+
+    event: Event
+    seq: int
+    gap_before: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionStatistics:
+    """What one subscription has seen: events offered, dropped, and waiting now."""
+
+    name: str
+    patterns: tuple[str, ...]
+    offered: int
+    dropped: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class BusStatistics:
+    """Totals since start; ``dropped`` counts (event, subscription) pairs, ended subscriptions included."""
+
+    published: int
+    delivered: int
+    dropped: int
+    subscriptions: tuple[SubscriptionStatistics, ...]
+
+
+class Subscription:
+    """An ordered stream of deliveries for one reader. Registered while its ``async with`` block runs.
+
+    Iteration ends when the block ends or the bus closes; what was queued before that is still delivered.
+    """
+
+    __slots__ = (
+        "_bus",
+        "_closed",
+        "_dropped",
+        "_last",
+        "_offered",
+        "_queue",
+        "_reading",
+        "_ready",
+        "capacity",
+        "name",
+        "patterns",
+    )
+
+    def __init__(self, bus: Bus, patterns: tuple[Pattern, ...], capacity: int, name: str) -> None:
+        """Use :meth:`Bus.subscribe`."""
+        self.patterns = patterns
+        self.capacity = capacity
+        self.name = name
+        self._bus = bus
+        self._queue: deque[tuple[int, Event]] = deque(maxlen=capacity)
+        self._ready = asyncio.Event()
+        self._closed = False
+        self._reading = False
+        self._offered = 0
+        self._dropped = 0
+        self._last = 0
+
+    async def __aenter__(self) -> Subscription:
+        self._bus._register(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bus._unregister(self)
+        self.close()
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        while not self._queue:
+            if self._closed:
+                raise StopAsyncIteration
+            await self._wait()
+        return self._pop()
+
+    def take(self, limit: int) -> list[Delivery]:
+        """What is queued now, at most ``limit``, without waiting."""
+        return [self._pop() for _ in range(min(limit, len(self._queue)))]
+
+    def statistics(self) -> SubscriptionStatistics:
+        """Counts of this subscription."""
+        texts = tuple(pattern.text for pattern in self.patterns)
+        return SubscriptionStatistics(self.name, texts, self._offered, self._dropped, len(self._queue))
+
+    def close(self) -> None:
+        """End the iteration once the queue is empty."""
+        self._closed = True
+        self._ready.set()
+
+    def _offer(self, event: Event) -> bool:
+        """Queue an event; True when that pushed the oldest out."""
+        queue = self._queue
+        full = len(queue) == self.capacity
+        self._dropped += full
+        self._offered += 1
+        queue.append((self._offered, event))
+        self._ready.set()
+        return full
+
+    async def _wait(self) -> None:
+        if self._reading:
+            raise MemqlError(
+                Code.INTERNAL, f"subscription {self.name!r} already has a reader; subscribe twice instead"
+            )
+        self._reading = True
+        self._ready.clear()
+        try:
+            await self._ready.wait()
+        finally:
+            self._reading = False
+
+    def _pop(self) -> Delivery:
+        seq, event = self._queue.popleft()
+        gap = seq != self._last + 1
+        self._last = seq
+        return Delivery(event, seq, gap)
+
+
+class Bus:
+    """Events of one process, to whoever subscribed to their topic."""
+
+    def __init__(self) -> None:
+        """An open bus without subscriptions."""
+        self._by_root: dict[str | None, list[Subscription]] = {}
+        self._by_topic: dict[str, tuple[Subscription, ...]] = {}
+        self._live: dict[int, Subscription] = {}
+        self._published = 0
+        self._delivered = 0
+        self._ended_dropped = 0
+        self._closed = False
+
+    def publish(self, event: Event) -> None:
+        """Offer an event to every subscription with a matching pattern, once each. Never waits, never
+        raises."""
+        self._published += 1
+        targets = self._by_topic.get(event.topic)
+        if targets is None:
+            targets = self._targets(event.topic)
+        self._delivered += len(targets)
+        for subscription in targets:
+            subscription._offer(event)
+
+    def subscribe(
+        self, patterns: str | Iterable[str], *, capacity: int = 256, name: str = "subscription"
+    ) -> Subscription:
+        """A subscription to one or several patterns, registered by ``async with``.
+
+        :param capacity: how many events may wait; when more come the oldest go, and the next delivery says
+            so.
+        :raises MemqlError: ``INVALID_ARGUMENT`` for a pattern that is none, or a capacity below 1.
+        """
+        compiled = compile_patterns(patterns)
+        if capacity < 1 or not compiled:
+            raise MemqlError(
+                Code.INVALID_ARGUMENT, "a subscription needs at least one pattern and room for one event"
+            )
+        return Subscription(self, compiled, capacity, name)
+
+    def statistics(self) -> BusStatistics:
+        """Counts since start."""
+        each = tuple(subscription.statistics() for subscription in self._live.values())
+        dropped = self._ended_dropped + sum(one.dropped for one in each)
+        return BusStatistics(self._published, self._delivered, dropped, each)
+
+    def close(self) -> None:
+        """End every subscription; each reader still gets what is queued."""
+        self._closed = True
+        for subscription in self._live.values():
+            subscription.close()
+
+    def _register(self, subscription: Subscription) -> None:
+        if self._closed:
+            raise MemqlError(Code.UNAVAILABLE, "the event bus is closed: the node is shutting down")
+        self._live[id(subscription)] = subscription
+        for root in _roots(subscription):
+            self._by_root.setdefault(root, []).append(subscription)
+        self._by_topic.clear()
+
+    def _unregister(self, subscription: Subscription) -> None:
+        if self._live.pop(id(subscription), None) is None:
+            return
+        self._ended_dropped += subscription.statistics().dropped
+        for root in _roots(subscription):
+            others = self._by_root[root]
+            others.remove(subscription)
+            if not others:
+                del self._by_root[root]
+        self._by_topic.clear()
+
+    def _targets(self, topic: str) -> tuple[Subscription, ...]:
+        near = {*self._by_root.get(root_of(topic), ()), *self._by_root.get(None, ())}
+        found = tuple(
+            one for one in self._live.values() if one in near and any(p.matches(topic) for p in one.patterns)
+        )
+        if len(self._by_topic) >= _CACHED_TOPICS:
+            self._by_topic.clear()
+        self._by_topic[topic] = found
+        return found
+
+
+def _roots(subscription: Subscription) -> set[str | None]:
+    return {pattern.root for pattern in subscription.patterns}
