@@ -38,6 +38,7 @@ RESERVED_ROOTS = frozenset({"graph", "system", "session", "query", "automation"}
 """First segments that ``publishEvent`` refuses: what is under them is published by the engine only."""
 
 _DOTS = re.compile(r"\.{2,}")
+_OUTER = ". \t\r\n"
 _CONCEPT = re.compile(r"v(?:[0-9]+|\*|\?).*:.*")
 _CHARACTERS = re.compile(r"[A-Za-z0-9_:~.-]+")
 _ACTIONS = frozenset({"created", "updated", "deleted", "*"})
@@ -48,7 +49,7 @@ P = TypeVar("P")
 
 def normalize(text: str) -> str:
     """Trim blanks, collapse repeated dots and strip outer dots."""
-    return _DOTS.sub(".", text.strip()).strip(".")
+    return _DOTS.sub(".", text.strip(_OUTER))
 
 
 def normalize_pattern(text: str) -> str:
@@ -136,8 +137,8 @@ def compile_pattern(text: str) -> Pattern:
     if len(pattern) > MAX_TOPIC or pattern.count(".") >= MAX_SEGMENTS:
         raise MemqlError(
             Code.INVALID_ARGUMENT,
-            f"the topic pattern {pattern[:80]!r} is too long: at most {MAX_SEGMENTS} segments and {MAX_TOPIC} "
-            "characters",
+            f"the topic pattern {pattern[:80]!r} is too long: at most {MAX_SEGMENTS} segments, "
+            f"{MAX_TOPIC} characters",
         )
     return Pattern(pattern)
 

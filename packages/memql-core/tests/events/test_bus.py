@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memql.errors import MemqlError
+from memql.events import Bus, Event
+
+pytestmark = pytest.mark.anyio
+
+
+def event(topic: str, number: int = 0) -> Event:
+    return Event(id=f"{topic}:{number}", topic=topic, payload={"n": number})
+
+
+async def test_events_reach_every_matching_subscription_in_order() -> None:
+    bus = Bus()
+    async with bus.subscribe("a.#") as wide, bus.subscribe(["a.b", "x"]) as narrow:
+        for number in range(5):
+            bus.publish(event("a.b", number))
+        bus.publish(event("a.c"))
+        bus.publish(event("x"))
+        assert [one.event.payload["n"] for one in wide.take(5)] == [0, 1, 2, 3, 4]
+        assert (await anext(wide)).event.topic == "a.c"
+        assert [one.event.topic for one in narrow.take(99)] == ["a.b"] * 5 + ["x"]
+
+
+async def test_overlapping_patterns_deliver_an_event_once() -> None:
+    bus = Bus()
+    async with bus.subscribe(["#", "a.*", "a.b", "*.b"]) as all_of_them:
+        bus.publish(event("a.b"))
+        assert len(all_of_them.take(10)) == 1
+
+
+async def test_a_full_queue_drops_the_oldest_counts_them_and_tells() -> None:
+    bus = Bus()
+    async with bus.subscribe("a", capacity=3, name="slow") as slow:
+        for number in range(5):
+            bus.publish(event("a", number))
+        got = slow.take(10)
+        assert [(one.seq, one.event.payload["n"], one.gap_before) for one in got] == [
+            (3, 2, True),
+            (4, 3, False),
+            (5, 4, False),
+        ]
+        bus.publish(event("a", 5))
+        assert not (await anext(slow)).gap_before
+        assert bus.statistics().dropped == 2
+    assert bus.statistics().dropped == 2
+    assert bus.statistics().subscriptions == ()
+
+
+async def test_a_waiting_reader_is_woken() -> None:
+    bus = Bus()
+    got: list[str] = []
+
+    async def read() -> None:
+        got.extend([delivery.event.topic async for delivery in subscription])
+
+    async with anyio.create_task_group() as group:
+        subscription = bus.subscribe("a")
+        async with subscription:
+            group.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            bus.publish(event("a"))
+            await anyio.wait_all_tasks_blocked()
+    assert got == ["a"]
+
+
+async def test_a_cancelled_reader_loses_nothing() -> None:
+    bus = Bus()
+    async with bus.subscribe("a") as subscription:
+        with anyio.move_on_after(0):
+            await anext(subscription)
+        bus.publish(event("a", 7))
+        assert (await anext(subscription)).event.payload["n"] == 7
+
+
+async def test_a_subscription_takes_one_reader() -> None:
+    bus = Bus()
+    async with bus.subscribe("a") as subscription, anyio.create_task_group() as group:
+        group.start_soon(subscription.__anext__)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(MemqlError, match="already has a reader"):
+            await anext(subscription)
+        bus.publish(event("a"))
+
+
+async def test_nothing_arrives_after_the_block_and_patterns_can_come_later() -> None:
+    bus = Bus()
+    async with bus.subscribe("a") as first:
+        bus.publish(event("a"))
+    bus.publish(event("a"))
+    assert len(first.take(10)) == 1
+    async with bus.subscribe("a") as second:
+        bus.publish(event("a"))
+        assert len(second.take(10)) == 1
+
+
+async def test_a_closed_bus_ends_every_reader_after_what_is_queued() -> None:
+    bus = Bus()
+    async with bus.subscribe("#") as subscription:
+        bus.publish(event("a"))
+        bus.close()
+        assert [one.event.topic async for one in subscription] == ["a"]
+    with pytest.raises(MemqlError, match="closed"):
+        async with bus.subscribe("#"):
+            pass
+
+
+async def test_many_topics_do_not_grow_the_route_cache_without_bound() -> None:
+    bus = Bus()
+    async with bus.subscribe("t.#", capacity=1) as subscription:
+        for number in range(10_000):
+            bus.publish(event(f"t.{number}"))
+        assert len(bus._by_topic) <= 4096
+        assert subscription.statistics().offered == 10_000
+
+
+@pytest.mark.parametrize(("patterns", "capacity"), [([], 1), ("a", 0)])
+async def test_a_subscription_to_nothing_is_refused(patterns: list[str], capacity: int) -> None:
+    with pytest.raises(MemqlError):
+        Bus().subscribe(patterns, capacity=capacity)
+
+
+@given(st.lists(st.sampled_from(["publish", "read"]), max_size=60), st.integers(1, 5))
+def test_sequence_numbers_and_gaps_account_for_every_event(steps: list[str], capacity: int) -> None:
+    async def scenario() -> None:
+        bus = Bus()
+        sent, seen, last = 0, 0, 0
+        async with bus.subscribe("a", capacity=capacity) as subscription:
+            for step in [*steps, *["read"] * capacity]:
+                if step == "publish":
+                    sent += 1
+                    bus.publish(event("a", sent))
+                    continue
+                for delivery in subscription.take(1):
+                    assert delivery.event.payload["n"] == delivery.seq
+                    assert delivery.gap_before == (delivery.seq != last + 1)
+                    seen, last = seen + 1, delivery.seq
+            assert seen + subscription.statistics().dropped == sent
+
+    anyio.run(scenario)
