@@ -3,7 +3,7 @@
 from memql.config.describe import SettingRow, describe, unknown_variables
 from memql.config.loading import PROCESS_SOURCE, Layer, load_settings, mask
 from memql.config.settings import DEFAULT_SOURCE, Declaration, Settings, declarations
-from memql.config.types import Address, parse_address, parse_duration
+from memql.config.value_types import Address, parse_address, parse_duration
 
 __all__ = [
     "DEFAULT_SOURCE",

@@ -1,7 +1,7 @@
 """Settings from layers of variables: which layer wins, where each value came from, and what is wrong with it.
 
-Precedence (spec "Secrets"): the process environment, then the genesis envelope, then the default. A variable that is
-present counts even when it is empty; an empty value means the default for anything that is not text.
+Precedence (spec "Secrets"): the process environment, then the genesis envelope, then the default. A variable that
+is present counts even when it is empty; an empty value means the default for anything that is not text.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def load_settings(
 
     :param environ: the process environment; ``os.environ`` unless given. Ignored when ``layers`` are given.
     :param layers: origins of variables, the strongest first, instead of the process environment alone.
-    :raises MemqlError: ``CONFIG_INVALID``, naming every variable that is wrong, its value (masked when secret) and
-        what is allowed; ``details.violations`` has one entry per variable.
+    :raises MemqlError: ``CONFIG_INVALID``, naming every variable that is wrong, its value (masked when secret)
+        and what is allowed; ``details.violations`` has one entry per variable.
     """
     if layers is None:
         layers = (Layer(PROCESS_SOURCE, os.environ if environ is None else environ),)
@@ -79,7 +79,7 @@ def _find(declaration: Declaration, layers: Iterable[Layer]) -> _Found | None:
 
 
 def _takes_empty(declaration: Declaration) -> bool:
-    return declaration.default == ""
+    return isinstance(declaration.default, str) and not declaration.default
 
 
 def _invalid(
@@ -91,14 +91,14 @@ def _invalid(
         hit = found[field]
         declaration = declared[field]
         shown = mask(hit.text) if declaration.secret else hit.text
-        rule = problem["msg"].removeprefix("Value error, ")
+        allowed = _allowed(problem["msg"].removeprefix("Value error, "), declaration)
         violations.append(
             {
                 "variable": hit.variable,
                 "source": hit.source,
                 "value": shown,
-                "allowed": _allowed(rule, declaration),
-                "message": f"{hit.variable}={shown!r} (from {hit.source}) is not valid: {_allowed(rule, declaration)}",
+                "allowed": allowed,
+                "message": f"{hit.variable}={shown!r} (from {hit.source}) is not valid: {allowed}",
             }
         )
     text = "; ".join(violation["message"] for violation in violations)

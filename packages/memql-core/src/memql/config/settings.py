@@ -1,7 +1,7 @@
-"""Every setting of a node, declared once: its type, default, environment variables and meaning (spec "Environment").
+"""Every setting of a node, declared once: type, default, environment variables and meaning (spec "Environment").
 
-Read a setting as an attribute; :func:`memql.config.load_settings` fills them. Names of a variable without ``MEMQL_``
-are also read with it.
+Read a setting as an attribute; :func:`memql.config.load_settings` fills them. Variables named without ``MEMQL_`` are
+also read with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from memql.config.types import (
+from memql.config.value_types import (
     Address,
     Flag,
     HomePath,
@@ -80,7 +80,7 @@ class Settings(BaseModel):
     environment: str = _setting(
         "MEMQL_ENVIRONMENT",
         default="development",
-        doc="label of the deployment; production tightens defaults, development must be set to open its doors",
+        doc="label of the deployment; production tightens defaults, development opens doors only when set",
         min_length=1,
     )
     region: str = _setting("MEMQL_REGION", default="local", doc="label of the region")
@@ -153,7 +153,7 @@ class Settings(BaseModel):
         "MEMQL_WEBSOCKET_ORIGIN_PATTERNS",
         "MEMQL_WS_ORIGIN_PATTERNS",
         default="",
-        doc="globs on scheme://host[:port] of origins that may open a WebSocket; same origin and localhost unless set",
+        doc="globs on scheme://host[:port] that may open a WebSocket; same origin and localhost unless set",
     )
     ws_max_concurrent_requests: int = _setting(
         "MEMQL_WS_MAX_CONCURRENT_REQUESTS", default=4, doc="queries running at once per WebSocket", ge=1
@@ -291,7 +291,7 @@ class Settings(BaseModel):
         return (self.grpc_address, self.http_address, *more)
 
     def source_of(self, field: str) -> str:
-        """Where a setting's value came from: ``process``, ``genesis:b64``, ``genesis:path``, ``dotenv``, ``default``.
+        """Where a value came from: ``process``, ``genesis:b64``, ``genesis:path``, ``dotenv`` or ``default``.
 
         :param field: an attribute name.
         """

@@ -1,6 +1,6 @@
 """The types a setting can have, each parsed from the text of an environment variable.
 
-A parser raises :class:`ValueError` with the sentence that ends "... is not valid: "; the loader adds the variable.
+A parser raises :class:`ValueError` saying what it expected; the loader adds the variable and its value.
 """
 
 from __future__ import annotations
