@@ -1,0 +1,1 @@
+"""What travels between clients and nodes: messages, their encodings and their numbers. No I/O."""
