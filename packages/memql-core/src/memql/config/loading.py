@@ -1,7 +1,8 @@
 """Settings from layers of variables: which layer wins, where each value came from, and what is wrong with it.
 
-Precedence (spec "Secrets"): the process environment, then the genesis envelope, then the default. A variable that
-is present counts even when it is empty; an empty value means the default for anything that is not text.
+Precedence (spec "Secrets"): the process environment, then the genesis envelope, then the default. A
+variable that is present counts even when it is empty; an empty value means the default for anything that is
+not text.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def load_settings(
 
     :param environ: the process environment; ``os.environ`` unless given. Ignored when ``layers`` are given.
     :param layers: origins of variables, the strongest first, instead of the process environment alone.
-    :raises MemqlError: ``CONFIG_INVALID``, naming every variable that is wrong, its value (masked when secret)
-        and what is allowed; ``details.violations`` has one entry per variable.
+    :raises MemqlError: ``CONFIG_INVALID``, naming every variable that is wrong, its value (masked when
+        secret) and what is allowed; ``details.violations`` has one entry per variable.
     """
     if layers is None:
         layers = (Layer(PROCESS_SOURCE, os.environ if environ is None else environ),)

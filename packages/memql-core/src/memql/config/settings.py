@@ -1,7 +1,8 @@
-"""Every setting of a node, declared once: type, default, environment variables and meaning (spec "Environment").
+"""Every setting of a node, declared once: type, default, environment variables and meaning (spec
+"Environment").
 
-Read a setting as an attribute; :func:`memql.config.load_settings` fills them. Variables named without ``MEMQL_`` are
-also read with it.
+Read a setting as an attribute; :func:`memql.config.load_settings` fills them. Variables named without
+``MEMQL_`` are also read with it.
 """
 
 from __future__ import annotations
