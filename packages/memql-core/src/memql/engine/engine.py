@@ -1,0 +1,267 @@
+"""The facade of the engine: text or a name in, a :class:`~memql.engine.result.Result` out.
+
+It parses (cached), looks up, checks who may call, bounds the time, and hands over to the executor of the construct.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import anyio
+import msgspec
+
+from memql.auth import Actor
+from memql.engine.access import RateLimiter, authorize_call, require_raw
+from memql.engine.context import RequestContext
+from memql.engine.ports import LogicRunner, Reader, Writer
+from memql.engine.result import Meta, Result
+from memql.engine.tools.builtins import Builtins
+from memql.errors import Code, MemqlError
+from memql.lang import ast
+from memql.lang.catalog import Builtin, Catalog, Logic, Mutation, Query
+from memql.lang.parser import parse_request
+
+__all__ = ["DEFAULT_TIMEOUT", "Engine", "Executors"]
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds a call may take unless ``@timeout`` or the caller says otherwise."""
+MAX_TIMEOUT = 300.0
+MAX_CALL_DEPTH = 32
+
+Target: TypeAlias = Query | Mutation | Logic | Builtin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executors:
+    """The parts behind the facade, one per kind of construct."""
+
+    reader: Reader
+    writer: Writer
+    logic: LogicRunner
+    builtins: Builtins
+
+
+class Engine:
+    """One engine over one database, serving one catalog at a time; safe to share between tasks.
+
+    Build it with :func:`memql.engine.open_engine`.
+    """
+
+    def __init__(self, catalog: Catalog, executors: Callable[[Engine], Executors]) -> None:
+        self._catalog = catalog
+        self._limiter = RateLimiter()
+        parts = executors(self)
+        self.reader = parts.reader
+        self.writer = parts.writer
+        self.logic = parts.logic
+        self.builtins = parts.builtins
+
+    @property
+    def catalog(self) -> Catalog:
+        """The tree in force."""
+        return self._catalog
+
+    def use(self, catalog: Catalog) -> None:
+        """Serve another catalog from the next call on; calls under way finish with the one they began with."""
+        self._catalog = catalog
+
+    # --- clients ---------------------------------------------------------------------------------------------------
+
+    async def execute(
+        self,
+        text: str,
+        *,
+        actor: Actor,
+        variables: Mapping[str, Any] | None = None,
+        client_id: str = "",
+        timeout: float | None = None,
+        context: RequestContext | None = None,
+    ) -> Result:
+        """Run raw text (spec "Raw query language").
+
+        :param timeout: seconds; bounded by 300.
+        :raises MemqlError: with any code; nothing else escapes but cancellation.
+        """
+        started = time.perf_counter()
+        request = parse_request(text)
+        ctx = context or RequestContext(actor=actor, variables=variables or {}, client_id=client_id)
+        target = self._target(request.operation)
+        limit = timeout or (target.annotations.timeout if target else None) or DEFAULT_TIMEOUT
+        with _deadline(limit, target.name if target else "the query"):
+            result = await self._run(request, target, ctx)
+        return _finish(result, started, ctx)
+
+    async def call(
+        self,
+        name: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        actor: Actor,
+        client_id: str = "",
+        timeout: float | None = None,
+        context: RequestContext | None = None,
+    ) -> Result:
+        """Run a named query, mutation, logic or builtin with typed arguments, as a client would.
+
+        :raises MemqlError: as :meth:`execute`.
+        """
+        started = time.perf_counter()
+        target = self.lookup(name)
+        ctx = context or RequestContext(actor=actor, client_id=client_id)
+        with _deadline(timeout or target.annotations.timeout or DEFAULT_TIMEOUT, name):
+            result = await self._call(target, args or {}, ctx)
+        return _finish(result, started, ctx)
+
+    def lookup(self, name: str) -> Target:
+        """The callable of that name; ``query``/``mutation``/``logic`` prefixes are part of it.
+
+        :raises MemqlError: ``UNKNOWN_FUNCTION``, with the nearest names.
+        """
+        catalog = self._catalog
+        target = catalog.callable(name)
+        if target is not None:
+            return target
+        raise unknown_function(catalog, name)
+
+    # --- bodies ----------------------------------------------------------------------------------------------------
+
+    async def invoke(self, key: str, args: Mapping[str, Any], ctx: RequestContext) -> Any:
+        """Call a construct as a body does: a query or mutation yields decoded nodes, a logic its value.
+
+        :raises MemqlError: as :meth:`execute`; ``RESOURCE_EXHAUSTED`` when calls nest too deep.
+        """
+        inner = ctx.called_by_construct()
+        if inner.depth > MAX_CALL_DEPTH:
+            raise MemqlError(Code.RESOURCE_EXHAUSTED, f"{key} is called more than {MAX_CALL_DEPTH} levels deep")
+        target = self.lookup(key)
+        authorize_call(target, inner)
+        if isinstance(target, Query):
+            return await self.reader.nodes(target, args, inner)
+        if isinstance(target, Mutation):
+            written = await self.writer.mutate(target, args, inner)
+            return written.decoded_nodes()
+        if isinstance(target, Logic):
+            return await self.logic.run(target, args, inner)
+        return await self.invoke_builtin(target, args, inner)
+
+    async def invoke_builtin(self, builtin: Builtin, args: Any, ctx: RequestContext) -> Any:
+        """Call a builtin through its argument profile."""
+        return await self.builtins.run(builtin, args, ctx)
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _target(self, operation: object) -> Target | None:
+        while isinstance(operation, ast.DirectiveRead):
+            operation = operation.read
+        if not isinstance(operation, ast.CallRead) or not isinstance(operation.call.callee, ast.Name):
+            return None
+        name = operation.call.callee.name
+        return None if self.builtins.is_introspection(name) else self.lookup(name)
+
+    async def _run(self, request: ast.Request, target: Target | None, ctx: RequestContext) -> Result:
+        operation = request.operation
+        if isinstance(operation, ast.InsertRequest | ast.UpdateRequest | ast.DeleteRequest):
+            require_raw(ctx, f"a raw {type(operation).__name__.removesuffix('Request').lower()}")
+            return await self.writer.request(operation, ctx)
+        if target is None:
+            if isinstance(operation, ast.CallRead):
+                return await self.builtins.introspect(operation.call, ctx)
+            require_raw(ctx, "a raw read")
+            return await self.reader.read(operation, dict(request.lets), ctx)
+        if isinstance(target, Query):
+            authorize_call(target, ctx)
+            self._count(target, ctx)
+            return await self.reader.read(operation, dict(request.lets), ctx)
+        if isinstance(operation, ast.DirectiveRead):
+            raise MemqlError(
+                Code.SYNTAX_ERROR,
+                f"{operation.directive}(..) goes around a read; {target.name} is not one, call it alone",
+                position=operation.span.start,
+            )
+        assert isinstance(operation, ast.CallRead)
+        args = self.builtins.call_arguments(operation.call, ctx)
+        return await self._call(target, args, ctx)
+
+    async def _call(self, target: Target, args: Any, ctx: RequestContext) -> Result:
+        authorize_call(target, ctx)
+        self._count(target, ctx)
+        if isinstance(target, Query):
+            return await self.reader.query(target, args, ctx)
+        if isinstance(target, Mutation):
+            return await self.writer.mutate(target, args, ctx)
+        if isinstance(target, Logic):
+            return to_result(await self.logic.run(target, args, ctx))
+        return to_result(await self.invoke_builtin(target, args, ctx))
+
+    def _count(self, target: Target, ctx: RequestContext) -> None:
+        if target.annotations.rate_limit and not ctx.inner:
+            self._limiter.check(target.name, target.annotations.rate_limit, ctx.actor)
+
+
+def unknown_function(catalog: Catalog, name: str) -> MemqlError:
+    """The error for a name nobody answers to: disabled, misspelt or missing its prefix."""
+    import difflib
+
+    if name in catalog.disabled:
+        return MemqlError(
+            Code.UNKNOWN_FUNCTION, f"{catalog.disabled[name]} {name!r} is disabled; mark it @enabled", context=name
+        )
+    known = [*catalog.queries, *catalog.mutations, *catalog.logics, *catalog.builtins]
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; functions() lists what there is"
+    return MemqlError(
+        Code.UNKNOWN_FUNCTION,
+        f"no query, mutation, logic or builtin is called {name!r}{hint}",
+        suggestion={"didYouMean": near} if near else None,
+        context=name,
+    )
+
+
+def to_result(value: Any) -> Result:
+    """What a body returned, as a client sees it: a result set is a bundle, a list is data, else one value."""
+    encode = msgspec.json.encode
+    if isinstance(value, Result):
+        return value
+    if isinstance(value, list):
+        if value and all(_is_node(item) for item in value):
+            return Result(
+                nodes=[encode(item) for item in value],
+                root_ids=[item["id"] for item in value if "id" in item],
+                meta=Meta(count=len(value)),
+            )
+        return Result(data=[encode(item) for item in value], meta=Meta(count=len(value)))
+    return Result(data=[encode(value)], meta=Meta(count=1))
+
+
+def _is_node(item: Any) -> bool:
+    return isinstance(item, dict) and "concept" in item and "payload" in item
+
+
+def _finish(result: Result, started: float, ctx: RequestContext) -> Result:
+    meta = replace(result.meta, took=int((time.perf_counter() - started) * 1000), client_id=ctx.client_id)
+    return replace(result, meta=meta)
+
+
+class _deadline:  # noqa: N801  (a context manager reads as a verb)
+    """Bound a call; the expiry is a coded error that names what ran."""
+
+    __slots__ = ("_name", "_scope", "_seconds")
+
+    def __init__(self, seconds: float, name: str) -> None:
+        self._seconds = min(seconds, MAX_TIMEOUT)
+        self._name = name
+        self._scope = anyio.fail_after(self._seconds)
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
+        try:
+            return self._scope.__exit__(kind, error, traceback)
+        except TimeoutError as expired:
+            raise MemqlError(
+                Code.TIMEOUT, f"{self._name} did not finish within {self._seconds:g} s", retryable=True
+            ) from expired
