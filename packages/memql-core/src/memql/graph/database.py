@@ -1,0 +1,324 @@
+"""The database: a connection pool and the one wrapper through which every call goes.
+
+psycopg survives being cancelled once: it cancels the query on the server and waits for the answer. Cancel
+scopes deliver a cancellation again at every await, which would interrupt that wait and cost the connection.
+Therefore each call runs in a native task of its own, which is cancelled once and then awaited under a shield.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString, TypeAlias, TypeVar, cast
+
+import anyio
+import psycopg
+from memql.errors import Code, MemqlError
+from memql.graph.failures import translate
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+__all__ = ["Connection", "Database", "DirectConnection", "Params", "Statement", "Work"]
+
+T = TypeVar("T")
+Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
+Work: TypeAlias = Callable[[Connection], Awaitable[T]]
+Params: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+Statement: TypeAlias = str | bytes | sql.SQL | sql.Composed
+
+_FAILURES = (psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests)
+_CANCEL_GRACE = 15.0
+"""Seconds a cancelled call may take to stop its query; psycopg itself gives up after two waits of five."""
+_RECONNECT_INTERVAL = 0.5
+_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+_IDLE = TransactionStatus.IDLE
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database, in autocommit mode with prepared statements and UTC.
+
+    Open it with :meth:`open`. Every method raises :class:`MemqlError`; psycopg errors are its cause.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], direct_dsn: str, call_timeout: float) -> None:
+        self._pool = pool
+        self._direct_dsn = direct_dsn
+        self._call_timeout = call_timeout
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        direct_dsn: str | None = None,
+        min_size: int = 1,
+        max_size: int = 10,
+        application_name: str = "memql",
+        connect_timeout: float = 10.0,
+        acquire_timeout: float = 5.0,
+        call_timeout: float = 60.0,
+    ) -> AsyncIterator[Database]:
+        """Connect and yield the database; close the pool at the end.
+
+        :param dsn: a libpq connection string or URL; may lead through a connection pooler.
+        :param direct_dsn: one that does not, for session locks and LISTEN; ``dsn`` when not given.
+        :param acquire_timeout: seconds to wait for a free connection.
+        :param call_timeout: seconds any call may take unless it says otherwise.
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached within ``connect_timeout``,
+            ``CONFIG_INVALID`` when the connection string is malformed.
+        """
+        conninfo = _conninfo(dsn, application_name, connect_timeout)
+        direct = _conninfo(direct_dsn or dsn, application_name, connect_timeout)
+        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo,
+            open=False,
+            min_size=min_size,
+            max_size=max_size,
+            kwargs={"autocommit": True, "prepare_threshold": 1},
+            configure=_configure,
+            check=_check_alive,
+            timeout=acquire_timeout,
+            reconnect_timeout=_RECONNECT_INTERVAL,
+            reconnect_failed=_keep_trying,
+            name=application_name,
+        )
+        database = cls(pool, direct, call_timeout)
+        await _guarded(_Call(), _probe(conninfo), connect_timeout)
+        await _guarded(_Call(), pool.open(wait=True, timeout=connect_timeout), connect_timeout + 1.0)
+        try:
+            yield database
+        finally:
+            with anyio.CancelScope(shield=True):
+                await pool.close()
+
+    async def run(self, work: Work[T], *, timeout: float | None = None) -> T:
+        """Run ``work`` with a pooled connection in autocommit mode and return its result.
+
+        A cancelled or timed-out call stops its query on the server and gives the connection back in working
+        order.
+
+        :param timeout: seconds, instead of the database's ``call_timeout``.
+        :raises MemqlError: as :func:`memql.graph.failures.translate` words it; ``TIMEOUT`` when time runs
+            out.
+        """
+        call = _Call()
+        return await _guarded(call, self._pooled(call, work), timeout or self._call_timeout)
+
+    async def transaction(self, work: Work[T], *, timeout: float | None = None) -> T:
+        """Run ``work`` inside one transaction: committed when it returns, rolled back when it raises."""
+
+        async def body(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self.run(body, timeout=timeout)
+
+    async def fetch(
+        self, statement: Statement, params: Params = None, *, timeout: float | None = None
+    ) -> list[tuple[Any, ...]]:
+        """All rows of one statement."""
+        return await self.run(lambda connection: _fetch(connection, statement, params), timeout=timeout)
+
+    async def fetch_one(
+        self, statement: Statement, params: Params = None, *, timeout: float | None = None
+    ) -> tuple[Any, ...] | None:
+        """The first row of one statement, or None."""
+        return await self.run(lambda connection: _fetch_one(connection, statement, params), timeout=timeout)
+
+    async def execute(
+        self, statement: Statement, params: Params = None, *, timeout: float | None = None
+    ) -> int:
+        """Run one statement; the number of rows it touched."""
+        return await self.run(lambda connection: _execute(connection, statement, params), timeout=timeout)
+
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator[DirectConnection]:
+        """A dedicated connection outside the pool and past any pooler, for session locks and LISTEN.
+
+        Keepalives find a dead peer in seconds. The session, with its locks, ends with the block.
+        """
+        connection = await _guarded(_Call(), _connect(self._direct_dsn), self._call_timeout)
+        try:
+            yield DirectConnection(connection, self._call_timeout)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the pool, by psycopg's names (``pool_size``, ``requests_waiting``,
+        ``connections_lost``...).
+        """
+        return self._pool.get_stats()
+
+    async def _pooled(self, call: _Call, work: Work[T]) -> T:
+        connection = await self._pool.getconn()
+        try:
+            return await work(connection)
+        finally:
+            call.cancellable = False
+            if connection.pgconn.transaction_status != _IDLE:
+                await _settle(connection)
+            await self._pool.putconn(connection)
+
+
+class DirectConnection:
+    """One dedicated session; calls go through the same wrapper as pooled ones, one at a time."""
+
+    def __init__(self, connection: Connection, call_timeout: float) -> None:
+        self._connection = connection
+        self._call_timeout = call_timeout
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended, as far as this side knows."""
+        return self._connection.closed
+
+    async def run(self, work: Work[T], *, timeout: float | None = None) -> T:
+        """Run ``work`` with the connection; see :meth:`Database.run`."""
+
+        async def body(call: _Call) -> T:
+            try:
+                return await work(self._connection)
+            finally:
+                call.cancellable = False
+                if self._connection.pgconn.transaction_status != _IDLE:
+                    await _settle(self._connection)
+
+        call = _Call()
+        return await _guarded(call, body(call), timeout or self._call_timeout)
+
+    async def fetch(self, statement: Statement, params: Params = None) -> list[tuple[Any, ...]]:
+        """All rows of one statement."""
+        return await self.run(lambda connection: _fetch(connection, statement, params))
+
+    async def fetch_one(self, statement: Statement, params: Params = None) -> tuple[Any, ...] | None:
+        """The first row of one statement, or None."""
+        return await self.run(lambda connection: _fetch_one(connection, statement, params))
+
+    async def execute(self, statement: Statement, params: Params = None) -> int:
+        """Run one statement; the number of rows it touched."""
+        return await self.run(lambda connection: _execute(connection, statement, params))
+
+    async def notifications(self, timeout: float) -> list[psycopg.Notify]:
+        """What arrived on the channels listened to: returns on the first batch, or empty after ``timeout``
+        seconds.
+        """
+
+        async def work(connection: Connection) -> list[psycopg.Notify]:
+            return [notify async for notify in connection.notifies(timeout=timeout, stop_after=1)]
+
+        return await self.run(work, timeout=timeout + self._call_timeout)
+
+
+class _Call:
+    """The state a running call shares with whoever may cancel it."""
+
+    __slots__ = ("cancellable",)
+
+    def __init__(self) -> None:
+        self.cancellable = True
+
+
+async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) -> T:
+    # The one bare task of the code base; the module docstring says why.
+    task = asyncio.create_task(body)
+    try:
+        await asyncio.wait((task,), timeout=timeout)
+    except asyncio.CancelledError:
+        await _stop(call, task)
+        raise
+    if not task.done():
+        await _stop(call, task)
+        if task.cancelled() or not task.done() or task.exception() is not None:
+            raise MemqlError(
+                Code.TIMEOUT, f"the database call took longer than {timeout:g} s and was stopped"
+            )
+    try:
+        return task.result()
+    except _FAILURES as error:
+        raise translate(error) from error
+
+
+async def _stop(call: _Call, task: asyncio.Task[Any]) -> None:
+    """Cancel once, and wait until the query has stopped on the server and the connection is back."""
+    if call.cancellable:
+        task.cancel()
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait((task,), timeout=_CANCEL_GRACE)
+    if task.done() and not task.cancelled():
+        task.exception()  # retrieved: the caller learns of the cancellation, not of what it interrupted
+
+
+async def _settle(connection: Connection) -> None:
+    """Leave no transaction open; a connection that cannot be rolled back is closed, and the pool replaces it."""
+    try:
+        await connection.rollback()
+    except psycopg.Error:
+        await connection.close()
+
+
+async def _fetch(connection: Connection, statement: Statement, params: Params) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(cast("LiteralString", statement), params)
+    return await cursor.fetchall()
+
+
+async def _fetch_one(connection: Connection, statement: Statement, params: Params) -> tuple[Any, ...] | None:
+    cursor = await connection.execute(cast("LiteralString", statement), params)
+    return await cursor.fetchone()
+
+
+async def _execute(connection: Connection, statement: Statement, params: Params) -> int:
+    cursor = await connection.execute(cast("LiteralString", statement), params)
+    return cursor.rowcount
+
+
+def _conninfo(dsn: str, application_name: str, connect_timeout: float) -> str:
+    try:
+        return make_conninfo(
+            dsn,
+            application_name=application_name,
+            connect_timeout=max(2, round(connect_timeout)),
+            **_KEEPALIVE,
+        )
+    except psycopg.ProgrammingError as error:
+        # The text of a malformed connection string may hold a password: it is not repeated.
+        message = "the database connection string is malformed; expected postgresql://user@host:port/name"
+        raise MemqlError(Code.CONFIG_INVALID, message) from error
+
+
+async def _connect(conninfo: str) -> Connection:
+    connection = await AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=1)
+    await _configure(connection)
+    return connection
+
+
+async def _probe(conninfo: str) -> None:
+    """Connect once, so that a wrong address or password is told at once and in the server's words."""
+    connection = await AsyncConnection.connect(conninfo, autocommit=True)
+    await connection.close()
+
+
+async def _configure(connection: Connection) -> None:
+    connection.prepared_max = 1000
+    await connection.execute("SET TIME ZONE 'UTC'")
+
+
+async def _check_alive(connection: Connection) -> None:
+    """Refuse an idle connection whose server has gone, without a round trip: its socket would be readable."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    if poll.poll(0):
+        connection.pgconn.consume_input()
+        if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
+            raise psycopg.OperationalError("the server closed the connection")
+
+
+async def _keep_trying(pool: AsyncConnectionPool[Connection]) -> None:
+    """After a failed reconnect, try again at a steady pace while somebody waits; the pool's own pace doubles."""
+    if pool.get_stats().get("requests_waiting", 0):
+        await pool.check()

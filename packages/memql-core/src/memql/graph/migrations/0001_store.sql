@@ -1,0 +1,91 @@
+-- The store: an append-only log with one row per version, the latest version of every id, and what nodes read from.
+
+-- One sequence for both logs: a version's number is also the identity of its event.
+CREATE SEQUENCE memory_seq AS bigint CACHE 1;
+
+-- xid stands before seq: defaults are computed in column order, and a number drawn before the transaction has its id
+-- could commit behind a reader that already passed it.
+CREATE TABLE memory_nodes (
+    id          text COLLATE "C" NOT NULL,
+    created_at  timestamptz NOT NULL,
+    concept     text COLLATE "C" NOT NULL,
+    type        text COLLATE "C" NOT NULL,
+    created_by  text COLLATE "C" NOT NULL,
+    schema      jsonb NOT NULL,
+    payload     jsonb NOT NULL,
+    metadata    jsonb NOT NULL DEFAULT '{}',
+    provenance  jsonb NOT NULL,
+    deleted     boolean NOT NULL DEFAULT false,
+    xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    seq         bigint NOT NULL DEFAULT nextval('memory_seq'),
+    PRIMARY KEY (id, created_at)
+);
+CREATE INDEX memory_nodes_seq ON memory_nodes (seq);
+
+-- previous_seq is the version that the latest one replaced; null for a first version.
+CREATE TABLE memory_heads (
+    id            text COLLATE "C" PRIMARY KEY,
+    created_at    timestamptz NOT NULL,
+    concept       text COLLATE "C" NOT NULL,
+    type          text COLLATE "C" NOT NULL,
+    created_by    text COLLATE "C" NOT NULL,
+    schema        jsonb NOT NULL,
+    payload       jsonb NOT NULL,
+    metadata      jsonb NOT NULL DEFAULT '{}',
+    provenance    jsonb NOT NULL,
+    deleted       boolean NOT NULL DEFAULT false,
+    seq           bigint NOT NULL,
+    previous_seq  bigint
+) WITH (fillfactor = 85);
+CREATE INDEX memory_heads_latest ON memory_heads (concept, deleted, created_at DESC, id);
+
+CREATE TABLE secret_memory_nodes (LIKE memory_nodes INCLUDING ALL);
+CREATE TABLE secret_memory_heads (LIKE memory_heads INCLUDING ALL);
+
+CREATE TABLE event_outbox (
+    xid          xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    seq          bigint GENERATED ALWAYS AS IDENTITY,
+    event_id     text COLLATE "C" NOT NULL UNIQUE,
+    routing_key  text COLLATE "C",
+    topic        text COLLATE "C" NOT NULL,
+    kind         text COLLATE "C" NOT NULL,
+    payload      jsonb NOT NULL,
+    origin_node  text COLLATE "C" NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz
+);
+CREATE INDEX event_outbox_seq ON event_outbox (seq);
+CREATE INDEX event_outbox_routing_key ON event_outbox (routing_key, seq);
+
+CREATE TABLE mesh_cursors (
+    consumer_id  text COLLATE "C" NOT NULL,
+    source       text COLLATE "C" NOT NULL,
+    position     bigint NOT NULL,
+    updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (consumer_id, source)
+);
+
+-- lz4 decompresses several times faster than the default; a server built without it keeps the default.
+DO $$
+DECLARE
+    target text;
+BEGIN
+    FOREACH target IN ARRAY ARRAY['memory_nodes', 'memory_heads', 'secret_memory_nodes', 'secret_memory_heads'] LOOP
+        EXECUTE format('ALTER TABLE %I ALTER COLUMN payload SET COMPRESSION lz4', target);
+    END LOOP;
+EXCEPTION WHEN feature_not_supported THEN
+    RAISE NOTICE 'lz4 is not available; payloads keep the default compression';
+END
+$$;
+
+-- Time partitions for the log where TimescaleDB is installed in this database; everything works without it.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
+        CREATE EXTENSION IF NOT EXISTS timescaledb;
+        PERFORM create_hypertable('memory_nodes'::regclass, 'created_at'::name, migrate_data => true);
+    END IF;
+EXCEPTION WHEN insufficient_privilege OR object_not_in_prerequisite_state OR feature_not_supported THEN
+    RAISE NOTICE 'timescaledb is available but cannot be used here (%); the log stays a plain table', SQLERRM;
+END
+$$;
