@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import anyio
 import msgspec
+from memql.lang.parser import parse_request
 
 from memql.auth import Actor
 from memql.engine.access import RateLimiter, authorize_call, require_raw
@@ -22,7 +23,6 @@ from memql.engine.tools.builtins import Builtins
 from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Builtin, Catalog, Logic, Mutation, Query
-from memql.lang.parser import parse_request
 
 __all__ = ["DEFAULT_TIMEOUT", "Engine", "Executors"]
 

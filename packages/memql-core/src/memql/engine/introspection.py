@@ -32,9 +32,7 @@ class WritePreview(Protocol):
         """``{valid, id}``."""
         ...
 
-    async def preview_insert(
-        self, concept: str, payload: Mapping[str, Any], ctx: RequestContext
-    ) -> dict[str, Any]:
+    async def preview_insert(self, concept: str, payload: Mapping[str, Any], ctx: RequestContext) -> dict[str, Any]:
         """``{valid, id, exists, warnings}``."""
         ...
 
@@ -163,7 +161,9 @@ class _Calls:
 
 def _nodes(name: str, payloads: list[dict[str, Any]]) -> Result:
     concept = f"memql:{name}"
-    ids = [f"{concept}:{payload.get('name') or payload.get('concept') or index}" for index, payload in enumerate(payloads)]
+    ids = [
+        f"{concept}:{payload.get('name') or payload.get('concept') or index}" for index, payload in enumerate(payloads)
+    ]
     nodes = [
         msgspec.json.encode({"id": id_, "concept": concept, "type": "object", "payload": payload})
         for id_, payload in zip(ids, payloads, strict=True)

@@ -89,9 +89,7 @@ def _profile(builtin: Builtin, args: Any) -> Mapping[str, Any]:
             raise MemqlError(Code.INVALID_ARGUMENT, f"{builtin.name} takes an object, not a string")
         args = {builtin.string_key: args}
     if not isinstance(args, Mapping):
-        raise MemqlError(
-            Code.INVALID_ARGUMENT, f"{builtin.name} takes an object, not {type(args).__name__}"
-        )
+        raise MemqlError(Code.INVALID_ARGUMENT, f"{builtin.name} takes an object, not {type(args).__name__}")
     declared = {field.name for field in builtin.fields}
     extra = {name: value for name, value in args.items() if name not in declared}
     if extra and builtin.additional_properties:

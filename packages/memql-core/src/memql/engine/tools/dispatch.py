@@ -21,7 +21,7 @@ from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Tool
 
-__all__ = ["ClientExecution", "Dispatcher", "ToolContent", "ToolOutcome", "Stamp"]
+__all__ = ["ClientExecution", "Dispatcher", "Stamp", "ToolContent", "ToolOutcome"]
 
 Stamp = Callable[[RequestContext], Any]
 """The value of an ``@autoInjected`` field for one call."""
@@ -120,9 +120,7 @@ class Dispatcher:
         for name in injected:
             stamp = self._stamps.get(name)
             if stamp is None:
-                raise MemqlError(
-                    Code.UNAVAILABLE, f"tool {tool.name} needs {name}, which nothing on this node injects"
-                )
+                raise MemqlError(Code.UNAVAILABLE, f"tool {tool.name} needs {name}, which nothing on this node injects")
             bound[name] = stamp(ctx)
         return bound
 

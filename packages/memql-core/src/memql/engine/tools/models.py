@@ -32,9 +32,7 @@ _CACHE_SIZE = 1024
 class ModelClient(Protocol):
     """A vendor's client, for one provider type."""
 
-    async def complete(
-        self, provider: Provider, auth: Mapping[str, str], prompt: str, ctx: RequestContext
-    ) -> str:
+    async def complete(self, provider: Provider, auth: Mapping[str, str], prompt: str, ctx: RequestContext) -> str:
         """The model's whole answer.
 
         :raises MemqlError: ``UNAVAILABLE`` when the vendor cannot be reached, refuses or is overloaded.
