@@ -1,9 +1,7 @@
 # memQL: the commands of a day. Needs Python 3.11+ and make; uv is fetched into .tools/ when the machine has none.
 
 PYTHON ?= python3
-TREE   ?= examples/airline/tree
 UV     := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
-RUN    := $(UV) run --frozen --group system --group example
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -46,6 +44,10 @@ bench: .venv/.synced ## Every benchmark, as ratios against its baseline
 
 docs: .venv/.synced ## Regenerate the generated pages
 	@.venv/bin/python -m memql.lang.reference > docs/language-reference.md
+
+proto: $(filter .tools/uv/bin/uv,$(UV)) ## Regenerate the message classes from packages/memql-core/proto
+	@$(UV) run --quiet --no-project --python 3.11 --with 'grpcio-tools>=1.75' --with 'betterproto2-compiler>=0.9,<0.11' \
+		python packages/memql-core/proto/generate.py
 
 build: $(filter .tools/uv/bin/uv,$(UV)) ## Wheels and sdists of all nine distributions, into dist/
 	@$(UV) build --quiet --all-packages --no-sources --out-dir dist
