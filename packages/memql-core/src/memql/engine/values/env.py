@@ -58,13 +58,13 @@ class Env:
 
     actor: Actor
     now: str
-    args: Mapping[str, Any] = _EMPTY
-    variables: Mapping[str, Any] = _EMPTY
-    bindings: Mapping[str, Any] = _EMPTY
-    row: Mapping[str, Any] = _EMPTY
-    config: Mapping[str, Any] = _EMPTY
+    args: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    bindings: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
     tables: ValueTables | None = None
-    ids: IdSequence | None = field(default=None)
+    ids: IdSequence | None = None
 
     @classmethod
     def of(

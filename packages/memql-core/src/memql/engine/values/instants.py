@@ -14,7 +14,9 @@ from memql.errors import Code, MemqlError
 
 __all__ = ["Duration", "add_duration", "days_between", "parse_duration", "parse_instant", "require_instant"]
 
-_INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d+))?([Zz]|[+-]\d{2}:\d{2}))?", re.ASCII)
+_INSTANT = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d+))?([Zz]|[+-](?:0\d|1[0-5]):[0-5]\d))?", re.ASCII
+)
 _DURATION = re.compile(
     r"(?P<sign>[+-])?P"
     r"(?:(?P<years>[+-]?\d+)Y)?(?:(?P<months>[+-]?\d+)M)?(?:(?P<weeks>[+-]?\d+)W)?(?:(?P<days>[+-]?\d+)D)?"
