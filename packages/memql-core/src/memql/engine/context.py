@@ -1,16 +1,20 @@
-"""What one top-level call carries through the engine: who, when, under which provenance, in which transaction."""
+"""What one top-level call carries through the engine: who, when, under which provenance, in which
+transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncConnection
 
 from memql.auth import Actor
 from memql.events.event import Event
+
+if TYPE_CHECKING:
+    from memql.engine.journal import Journal
 
 __all__ = ["IdSequence", "RequestContext", "format_instant"]
 
@@ -22,8 +26,8 @@ def format_instant(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class IdSequence:
-    """The source of ``newId()`` in an automation: derived from the run and the position, so that a repeated run
-    writes the same ids. ``path`` is the run key, then statement and iteration positions."""
+    """The source of ``newId()`` in an automation: derived from the run and the position, so that a repeated
+    run writes the same ids. ``path`` is the run key, then statement and iteration positions."""
 
     path: tuple[str, ...]
     count: int = 0
@@ -37,10 +41,11 @@ class IdSequence:
 class RequestContext:
     """One call. ``now`` is captured once and is the only clock of the language.
 
-    ``provenance`` is what writes record: ``{"kind": "direct"}``, ``{"kind": "automation", "name", "trigger"}``...
-    A mutation called by a client replaces kind ``direct`` with ``mutation``; inside an automation the automation's
-    stays for all writes. ``connection`` is set inside a transaction (``@atomic``): reads and writes must use it, and
-    events go to ``deferred`` to be published after commit. ``ids`` is set inside automations.
+    ``provenance`` is what writes record: ``{"kind": "direct"}``,
+    ``{"kind": "automation", "name", "trigger"}``... A mutation called by a client replaces kind ``direct``
+    with ``mutation``; inside an automation the automation's stays for all writes. ``connection`` is set
+    inside a transaction (``@atomic``): reads and writes must use it, and events go to ``deferred`` to be
+    published after commit. ``ids`` is set inside automations.
     """
 
     actor: Actor
@@ -51,12 +56,18 @@ class RequestContext:
     connection: AsyncConnection[Any] | None = None
     deferred: list[Event] | None = None
     ids: IdSequence | None = None
+    journal: Journal | None = None
+    """Set inside a durable run: every call of a body goes through it, so that a repeated run repeats no
+    effect."""
+    cause: str = ""
+    """The automations that led here, outermost first, joined by ``>``; what the events of this call carry
+    on."""
     depth: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     """Allow-listed values of ``actor.config.<key>``."""
     inner: bool = False
-    """Whether a construct (logic, automation, tool) makes this call rather than a client: access marks such as
-    ``@internal`` and the client-only rules do not apply, classes and row rules do."""
+    """Whether a construct (logic, automation, tool) makes this call rather than a client: access marks such
+    as ``@internal`` and the client-only rules do not apply, classes and row rules do."""
 
     @property
     def now_text(self) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Any, LiteralString
 
 import msgspec
+
 from memql.graph.database import Connection, Database
+from memql.graph.store import Store
 
 __all__ = [
     "Head",
@@ -28,23 +29,6 @@ __all__ = [
     "heads",
     "last_live",
 ]
-
-
-class Store(Enum):
-    """Which pair of tables: ordinary rows, or those of ``@secretStore`` concepts."""
-
-    MEMORY = ""
-    SECRET = "secret_"  # noqa: S105 - a table prefix
-
-    @property
-    def log(self) -> str:
-        """The table with one row per version."""
-        return f"{self.value}memory_nodes"
-
-    @property
-    def heads(self) -> str:
-        """The table with the latest version of every id."""
-        return f"{self.value}memory_heads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +47,8 @@ class NewVersion:
     type: str = "object"
     metadata: Mapping[str, Any] | None = None
     deleted: bool = False
+    updated: bool = False
+    """Whether an update wrote it: the log keeps that, because its events are created and updated."""
     created_at: datetime | None = None
 
 
@@ -82,7 +68,8 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A stored version: of the latest one all members, of an earlier one the same without ``previous_seq``."""
+    """A stored version: of the latest one all members, of an earlier one the same without
+    ``previous_seq``."""
 
     id: str
     created_at: datetime
@@ -115,11 +102,8 @@ _FIRST_SEQ = (
     "THEN 0 ELSE nextval('memory_seq') END"
 )
 _TO_LOG = (
-    ", logged AS (INSERT INTO {log} ("
-    + _COLUMNS
-    + ", created_at, seq) SELECT "
-    + _VALUES
-    + ", created_at, seq "
+    ", logged AS (INSERT INTO {log} (" + _COLUMNS + ", updated, created_at, seq) "
+    "SELECT " + _VALUES + ", %(updated)s::boolean, created_at, seq "
     "FROM head) SELECT created_at, seq, previous_seq FROM head"
 )
 _APPEND = (
@@ -155,9 +139,7 @@ _SQL_LAST_LIVE = _statements(
 )
 
 
-async def append(
-    target: Database | Connection, version: NewVersion, *, store: Store = Store.MEMORY
-) -> Written:
+async def append(target: Database | Connection, version: NewVersion, *, store: Store = Store.MEMORY) -> Written:
     """Write a version whatever the latest one is; concurrent ones of the same id all survive, in some order.
 
     One statement: on a :class:`Database` it commits by itself, on a connection it joins the open transaction.
@@ -201,9 +183,7 @@ async def head(
     return None if row is None else Head(*row)
 
 
-async def heads(
-    target: Database | Connection, ids: Iterable[str], *, store: Store = Store.MEMORY
-) -> dict[str, Head]:
+async def heads(target: Database | Connection, ids: Iterable[str], *, store: Store = Store.MEMORY) -> dict[str, Head]:
     """The latest versions of full ids, by id; ids without a version are absent."""
     params = (list(ids),)
     if isinstance(target, Database):
@@ -213,10 +193,9 @@ async def heads(
     return {row[0]: Head(*row) for row in rows}
 
 
-async def last_live(
-    target: Database | Connection, node_id: str, *, store: Store = Store.MEMORY
-) -> Head | None:
-    """The newest version of a full id that is no tombstone, even if a tombstone follows it; None without one."""
+async def last_live(target: Database | Connection, node_id: str, *, store: Store = Store.MEMORY) -> Head | None:
+    """The newest version of a full id that is no tombstone, even if a tombstone follows it; None without
+    one."""
     row = await _one(target, _SQL_LAST_LIVE[store], (node_id,))
     return None if row is None else Head(*row)
 
@@ -233,6 +212,7 @@ def parameters(version: NewVersion) -> dict[str, Any]:
         "metadata": _json(version.metadata or {}),
         "provenance": _json(version.provenance),
         "deleted": version.deleted,
+        "updated": version.updated,
         "created_at": version.created_at,
     }
 
@@ -244,9 +224,7 @@ def _json(value: Mapping[str, Any]) -> str:
     return _encode(value).decode()
 
 
-async def _one(
-    target: Database | Connection, statement: LiteralString, params: Any
-) -> tuple[Any, ...] | None:
+async def _one(target: Database | Connection, statement: LiteralString, params: Any) -> tuple[Any, ...] | None:
     if isinstance(target, Database):
         return await target.fetch_one(statement, params)
     return await (await target.execute(statement, params)).fetchone()

@@ -4,7 +4,8 @@
 CREATE SEQUENCE memory_seq AS bigint CACHE 1;
 
 -- xid stands before seq: defaults are computed in column order, and a number drawn before the transaction has its id
--- could commit behind a reader that already passed it.
+-- could commit behind a reader that already passed it. updated tells versions that an update wrote: a reader of the
+-- log publishes the same events for a row as the writer did.
 CREATE TABLE memory_nodes (
     id          text COLLATE "C" NOT NULL,
     created_at  timestamptz NOT NULL,
@@ -16,6 +17,7 @@ CREATE TABLE memory_nodes (
     metadata    jsonb NOT NULL DEFAULT '{}',
     provenance  jsonb NOT NULL,
     deleted     boolean NOT NULL DEFAULT false,
+    updated     boolean NOT NULL DEFAULT false,
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
     seq         bigint NOT NULL DEFAULT nextval('memory_seq'),
     PRIMARY KEY (id, created_at)
@@ -51,6 +53,8 @@ CREATE TABLE event_outbox (
     kind         text COLLATE "C" NOT NULL,
     payload      jsonb NOT NULL,
     origin_node  text COLLATE "C" NOT NULL,
+    actor        text COLLATE "C" NOT NULL DEFAULT '',
+    cause        text COLLATE "C" NOT NULL DEFAULT '',
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at   timestamptz
 );
