@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from memql.graph.database import Database
 from memql.graph.embedded import Cluster, EmbeddedServer
 from memql.graph.migrator import migrate

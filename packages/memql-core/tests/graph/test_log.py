@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+
 from memql.graph.database import Database
 from memql.graph.log import NewVersion, Written, append, append_expected, head, last_live
 

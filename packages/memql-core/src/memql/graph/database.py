@@ -15,12 +15,13 @@ from typing import Any, LiteralString, TypeAlias, TypeVar, cast
 
 import anyio
 import psycopg
-from memql.errors import Code, MemqlError
-from memql.graph.failures import translate
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from memql.errors import Code, MemqlError
+from memql.graph.failures import translate
 
 __all__ = ["Connection", "Database", "DirectConnection", "Params", "Statement", "Work"]
 
@@ -130,9 +131,7 @@ class Database:
         """The first row of one statement, or None."""
         return await self.run(lambda connection: _fetch_one(connection, statement, params), timeout=timeout)
 
-    async def execute(
-        self, statement: Statement, params: Params = None, *, timeout: float | None = None
-    ) -> int:
+    async def execute(self, statement: Statement, params: Params = None, *, timeout: float | None = None) -> int:
         """Run one statement; the number of rows it touched."""
         return await self.run(lambda connection: _execute(connection, statement, params), timeout=timeout)
 
@@ -235,9 +234,7 @@ async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) ->
     if not task.done():
         await _stop(call, task)
         if task.cancelled() or not task.done() or task.exception() is not None:
-            raise MemqlError(
-                Code.TIMEOUT, f"the database call took longer than {timeout:g} s and was stopped"
-            )
+            raise MemqlError(Code.TIMEOUT, f"the database call took longer than {timeout:g} s and was stopped")
     try:
         return task.result()
     except _FAILURES as error:

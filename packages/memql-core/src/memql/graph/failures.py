@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import psycopg
-from memql.errors import Code, MemqlError
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from memql.errors import Code, MemqlError
 
 __all__ = ["constraint_of", "translate"]
 
@@ -47,9 +48,7 @@ def _from_state(error: psycopg.Error) -> MemqlError:
         message = f"a row with the same key exists already ({details['constraint']})"
         return MemqlError(Code.CONFLICT, message, details=details, retryable=False)
     if state in _CONFLICT_STATES:
-        return MemqlError(
-            Code.CONFLICT, f"a concurrent change got in the way ({text}); try again", details=details
-        )
+        return MemqlError(Code.CONFLICT, f"a concurrent change got in the way ({text}); try again", details=details)
     if state in {"57014", "25P03", "25P04"}:
         return MemqlError(Code.TIMEOUT, f"the database stopped the statement: {text}", details=details)
     if state in _UNAVAILABLE_STATES or state.startswith("08") or (not state and _is_lost(error)):

@@ -14,13 +14,12 @@ from importlib import resources
 from typing import cast
 
 import psycopg
+
 from memql.errors import Code, MemqlError
 from memql.graph.database import Connection, Database
+from memql.graph.schema_lock import schema_lock
 
-__all__ = ["MIGRATION_LOCK", "Migration", "applied_head", "migrate", "packaged", "packaged_head", "pending"]
-
-MIGRATION_LOCK = 7756010113207010562
-"""The advisory lock of everything that changes the schema: migrations and declared indexes."""
+__all__ = ["Migration", "applied_head", "migrate", "packaged", "packaged_head", "pending"]
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -90,8 +89,7 @@ async def migrate(database: Database, migrations: Sequence[Migration] | None = N
     wanted = migrations if migrations is not None else packaged()
     if not await pending(database, wanted):
         return []
-    async with database.direct() as session:
-        await session.run(_lock, timeout=_MIGRATION_TIMEOUT)
+    async with schema_lock(database) as session:
         await session.execute(_LEDGER)
         missing = _unapplied(wanted, _as_ledger(await session.fetch(_SELECT_APPLIED)))
         for migration in missing:
@@ -127,10 +125,6 @@ def _unapplied(migrations: Sequence[Migration], applied: dict[int, str]) -> list
                 details={"version": migration.version, "applied": checksum, "packaged": migration.checksum},
             )
     return missing
-
-
-async def _lock(connection: Connection) -> None:
-    await connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
 
 
 async def _apply(migration: Migration, connection: Connection) -> None:
