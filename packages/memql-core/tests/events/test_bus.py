@@ -4,6 +4,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memql.errors import MemqlError
 from memql.events import Bus, Event
 

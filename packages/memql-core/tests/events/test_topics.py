@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memql.errors import MemqlError
 from memql.events.kinds import EventKind, kind_for_topic, kind_number
 from memql.events.topics import (
@@ -121,12 +122,8 @@ def glob(pattern: str, text: str) -> bool:
     if not pattern:
         return not text
     if pattern[0] == "*":
-        return any(
-            glob(pattern[1:] or "", text[cut:]) if pattern[1:] else True for cut in range(len(text) + 1)
-        )
-    return (
-        bool(text) and pattern[0] in {"?", text[0]} and glob(pattern[1:], text[1:]) if pattern else not text
-    )
+        return any(glob(pattern[1:] or "", text[cut:]) if pattern[1:] else True for cut in range(len(text) + 1))
+    return bool(text) and pattern[0] in {"?", text[0]} and glob(pattern[1:], text[1:]) if pattern else not text
 
 
 @given(marks, segments)

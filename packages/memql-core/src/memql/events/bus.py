@@ -134,9 +134,7 @@ class Subscription:
 
     async def _wait(self) -> None:
         if self._reading:
-            raise MemqlError(
-                Code.INTERNAL, f"subscription {self.name!r} already has a reader; subscribe twice instead"
-            )
+            raise MemqlError(Code.INTERNAL, f"subscription {self.name!r} already has a reader; subscribe twice instead")
         self._reading = True
         self._ready.clear()
         try:
@@ -186,9 +184,7 @@ class Bus:
         """
         compiled = compile_patterns(patterns)
         if capacity < 1 or not compiled:
-            raise MemqlError(
-                Code.INVALID_ARGUMENT, "a subscription needs at least one pattern and room for one event"
-            )
+            raise MemqlError(Code.INVALID_ARGUMENT, "a subscription needs at least one pattern and room for one event")
         return Subscription(self, compiled, capacity, name)
 
     def statistics(self) -> BusStatistics:
@@ -224,9 +220,7 @@ class Bus:
 
     def _targets(self, topic: str) -> tuple[Subscription, ...]:
         near = {*self._by_root.get(root_of(topic), ()), *self._by_root.get(None, ())}
-        found = tuple(
-            one for one in self._live.values() if one in near and any(p.matches(topic) for p in one.patterns)
-        )
+        found = tuple(one for one in self._live.values() if one in near and any(p.matches(topic) for p in one.patterns))
         if len(self._by_topic) >= _CACHED_TOPICS:
             self._by_topic.clear()
         self._by_topic[topic] = found

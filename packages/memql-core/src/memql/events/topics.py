@@ -137,8 +137,7 @@ def compile_pattern(text: str) -> Pattern:
     if len(pattern) > MAX_TOPIC or pattern.count(".") >= MAX_SEGMENTS:
         raise MemqlError(
             Code.INVALID_ARGUMENT,
-            f"the topic pattern {pattern[:80]!r} is too long: at most {MAX_SEGMENTS} segments, "
-            f"{MAX_TOPIC} characters",
+            f"the topic pattern {pattern[:80]!r} is too long: at most {MAX_SEGMENTS} segments, {MAX_TOPIC} characters",
         )
     return Pattern(pattern)
 
