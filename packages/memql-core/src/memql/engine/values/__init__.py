@@ -1,7 +1,7 @@
 """What expressions mean in process: operators, functions, and expressions compiled to closures."""
 
 from memql.engine.values.arguments import ArgumentBinder, bind_args
-from memql.engine.values.closures import Compiled, compile_expr, compile_filter
+from memql.engine.values.closures import Compiled, compile_expr, compile_filter, evaluate_call_argument
 from memql.engine.values.env import Env, Invocation, Invoke, ValueTables
 from memql.engine.values.instants import parse_instant
 from memql.engine.values.operators import equal, truth
@@ -23,6 +23,7 @@ __all__ = [
     "compile_filter",
     "descend",
     "equal",
+    "evaluate_call_argument",
     "is_instant",
     "member",
     "parse_instant",

@@ -106,7 +106,7 @@ def _binder(name: str, key: _Specs) -> ArgumentBinder:
     return ArgumentBinder(name, key.specs)
 
 
-def bind_args(name: str, specs: tuple[ArgSpec, ...], args: Mapping[str, Any]) -> dict[str, Any]:
+def bind_args(specs: tuple[ArgSpec, ...], args: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Bind ``args`` to the ``specs`` of the callable ``name``; the compiled binder is cached per specs
     object.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from memql.engine.context import RequestContext
 from memql.engine.values.code import Code, condition
 from memql.engine.values.compiler import Compiler
 from memql.engine.values.env import Env, Invoke
@@ -16,7 +17,7 @@ from memql.engine.values.static_types import TypeScope
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Scope
 
-__all__ = ["Compiled", "compile_expr", "compile_filter"]
+__all__ = ["Compiled", "compile_expr", "compile_filter", "evaluate_call_argument"]
 
 Mode: TypeAlias = Literal["filter", "write", "logic"]
 
@@ -99,3 +100,17 @@ def compile_filter(
     compiler = Compiler(catalog, scope, "filter", types, allow_secrets=False)
     code = condition(compiler.compile(expr), forgiving=True)
     return Compiled(code, compiler.needs_tables)
+
+
+def evaluate_call_argument(expr: ast.Expr, ctx: RequestContext, catalog: Catalog | None = None) -> Any:
+    """The value of an argument in raw text: literals, ``$variables`` and functions of them.
+
+    :param catalog: where concept names in ``canonicalId(..)`` are looked up.
+    :raises MemqlError: ``INVALID_ARGUMENT`` for a variable not given and what functions raise.
+    """
+    compiled = compile_expr(expr, _NOWHERE, catalog or _NOTHING, mode="write")
+    return compiled.evaluate(Env.of(ctx))
+
+
+_NOWHERE = Scope()
+_NOTHING = Catalog(version="")

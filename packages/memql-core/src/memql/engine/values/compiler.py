@@ -269,6 +269,12 @@ def _operation(op: str, instants: bool) -> Callable[[Any, Any], bool]:
             return matches
 
 
+def _written_object(names: Sequence[str], omissible: Sequence[bool], *values: Any) -> dict[str, Any]:
+    """An object of a write block: an omitted argument drops its key, which a null would clear."""
+    entries = zip(names, omissible, values, strict=True)
+    return {name: value for name, may_leave, value in entries if value is not None or not may_leave}
+
+
 def _element(value: Any, index: Any) -> Any:
     if isinstance(index, bool) or not isinstance(index, str | int):
         return None
