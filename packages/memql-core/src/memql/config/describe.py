@@ -64,11 +64,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return (
-            ":".join(map(str, value))
-            if any("/" in str(item) for item in value)
-            else ",".join(map(str, value))
-        )
+        return ":".join(map(str, value)) if any("/" in str(item) for item in value) else ",".join(map(str, value))
     if isinstance(value, Mapping):
         return ",".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, float):

@@ -44,9 +44,7 @@ def mask(value: str) -> str:
     return "****" if len(value) <= 8 else "..." + value[-4:]
 
 
-def load_settings(
-    environ: Mapping[str, str] | None = None, *, layers: Sequence[Layer] | None = None
-) -> Settings:
+def load_settings(environ: Mapping[str, str] | None = None, *, layers: Sequence[Layer] | None = None) -> Settings:
     """The settings that an environment gives.
 
     :param environ: the process environment; ``os.environ`` unless given. Ignored when ``layers`` are given.
@@ -57,11 +55,7 @@ def load_settings(
     if layers is None:
         layers = (Layer(PROCESS_SOURCE, os.environ if environ is None else environ),)
     declared = {declaration.field: declaration for declaration in declarations()}
-    found = {
-        field: hit
-        for field, declaration in declared.items()
-        if (hit := _find(declaration, layers)) is not None
-    }
+    found = {field: hit for field, declaration in declared.items() if (hit := _find(declaration, layers)) is not None}
     values = {field: hit.text for field, hit in found.items() if hit.text or _takes_empty(declared[field])}
     try:
         settings = Settings.model_validate(values)
@@ -83,9 +77,7 @@ def _takes_empty(declaration: Declaration) -> bool:
     return isinstance(declaration.default, str) and not declaration.default
 
 
-def _invalid(
-    error: ValidationError, declared: Mapping[str, Declaration], found: Mapping[str, _Found]
-) -> MemqlError:
+def _invalid(error: ValidationError, declared: Mapping[str, Declaration], found: Mapping[str, _Found]) -> MemqlError:
     violations: list[dict[str, Any]] = []
     for problem in error.errors(include_url=False, include_context=False):
         field = str(problem["loc"][0])

@@ -103,12 +103,8 @@ class Settings(BaseModel):
         default=None,
         doc="role to run where several are installed; the only installed role wins over it",
     )
-    node_id: str | None = _setting(
-        "MEMQL_NODE_ID", default=None, doc="identity of the node; the host name unless set"
-    )
-    node_address: str | None = _setting(
-        "MEMQL_NODE_ADDRESS", default=None, doc="address that other nodes are told"
-    )
+    node_id: str | None = _setting("MEMQL_NODE_ID", default=None, doc="identity of the node; the host name unless set")
+    node_address: str | None = _setting("MEMQL_NODE_ADDRESS", default=None, doc="address that other nodes are told")
     node_labels: Labels = _setting("MEMQL_NODE_LABELS", default="", doc="labels of the node, k=v,k=v")
     node_flavor: str = _setting("MEMQL_NODE_FLAVOR", default="", doc="sub-type of the role")
 
@@ -116,9 +112,7 @@ class Settings(BaseModel):
     grpc_address: ListenAddress = _setting(
         "MEMQL_GRPC_ADDRESS", default=":50051", doc="where MemqlService listens (gRPC)"
     )
-    http_address: ListenAddress = _setting(
-        "SERVER_ADDRESS", default=":8085", doc="where HTTP and WebSocket listen"
-    )
+    http_address: ListenAddress = _setting("SERVER_ADDRESS", default=":8085", doc="where HTTP and WebSocket listen")
     metrics_address: OptionalAddress = _setting(
         "MEMQL_METRICS_ADDRESS", default=None, doc="where /metrics listens; with HTTP unless set"
     )
@@ -139,9 +133,7 @@ class Settings(BaseModel):
         default=None,
         doc="certificate authorities (PEM) that peers are checked with",
     )
-    grpc_mtls: Flag = _setting(
-        "MEMQL_GRPC_MTLS", default=False, doc="whether clients must show a certificate"
-    )
+    grpc_mtls: Flag = _setting("MEMQL_GRPC_MTLS", default=False, doc="whether clients must show a certificate")
 
     # --- limits of streams and sockets ---
     stream_max_inflight: int = _setting(
@@ -159,9 +151,7 @@ class Settings(BaseModel):
     ws_max_concurrent_requests: int = _setting(
         "MEMQL_WS_MAX_CONCURRENT_REQUESTS", default=4, doc="queries running at once per WebSocket", ge=1
     )
-    ws_max_pending: int = _setting(
-        "MEMQL_WS_MAX_PENDING", default=64, doc="queries queued per WebSocket", ge=0
-    )
+    ws_max_pending: int = _setting("MEMQL_WS_MAX_PENDING", default=64, doc="queries queued per WebSocket", ge=0)
     ws_max_message_bytes: int = _setting(
         "MEMQL_WS_MAX_MESSAGE_BYTES", default=5 * 1024 * 1024, doc="bytes of an inbound frame", ge=1024
     )
@@ -229,9 +219,7 @@ class Settings(BaseModel):
     genesis_autoload: Flag = _setting(
         "MEMQL_GENESIS_AUTOLOAD", default=False, doc="whether the genesis envelope is opened at start"
     )
-    genesis_b64: str = _setting(
-        "MEMQL_GENESIS_B64", default="", doc="the genesis envelope, base64", secret=True
-    )
+    genesis_b64: str = _setting("MEMQL_GENESIS_B64", default="", doc="the genesis envelope, base64", secret=True)
     genesis_path: Path | None = _setting(
         "MEMQL_GENESIS_PATH",
         default=None,
@@ -239,9 +227,7 @@ class Settings(BaseModel):
     )
 
     # --- who may call ---
-    identity_enabled: Flag = _setting(
-        "IDENTITY_ENABLED", default=True, doc="whether callers must show a credential"
-    )
+    identity_enabled: Flag = _setting("IDENTITY_ENABLED", default=True, doc="whether callers must show a credential")
     allow_no_auth: Flag = _setting(
         "MEMQL_ALLOW_NO_AUTH", default=False, doc="whether a node without identity may leave loopback"
     )

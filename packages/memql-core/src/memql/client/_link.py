@@ -1,0 +1,352 @@
+"""One open stream: its writer, its reader, and the requests that wait for answers on it.
+
+A link never reconnects. When its stream ends, every request on it fails and the session dials another.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import anyio
+import betterproto2
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from memql.client._codec import decode_error, encode_message, encode_payload, rows_of_chunk
+from memql.client._transport import StreamLostError, Transport
+from memql.client.model import ServerInfo
+from memql.errors import Code, MemqlError
+from memql.wire import messages
+from memql.wire.frames import Frame, decode_server
+from memql.wire.protobuf import MalformedMessageError
+
+__all__ = ["Flow", "Link", "LinkLostError", "MessageReply", "RowsReply"]
+
+_T = TypeVar("_T")
+_E = TypeVar("_E", bound=Exception)
+_MAX_INFLIGHT = 64
+_OUTBOX = 1024
+_FLOW_BUFFER = 1024
+_SILENT_HEARTBEATS = 3
+
+
+class LinkLostError(Exception):
+    """The stream ended before the answer; ``sent`` tells whether the request may have reached the server."""
+
+    def __init__(self, error: MemqlError, sent: bool) -> None:
+        super().__init__(error)
+        self.error = error
+        self.sent = sent
+
+
+class _Pending(Protocol):
+    def accept(self, frame: Frame) -> bool:
+        """Take one frame; True when the request is finished."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Finish with an error."""
+        ...
+
+
+class _Reply(abc.ABC, Generic[_T]):
+    """A request whose answer is one value."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+    @abc.abstractmethod
+    def accept(self, frame: Frame) -> bool:
+        """Take one frame; True when the request is finished."""
+
+    def fail(self, error: Exception) -> None:
+        """Finish with an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # the waiter may be gone already; then nobody else looks at it
+
+    def resolve(self, value: _T) -> None:
+        """Finish with the answer."""
+        if not self.future.done():
+            self.future.set_result(value)
+
+
+class MessageReply(_Reply[Frame]):
+    """One frame answers."""
+
+    def accept(self, frame: Frame) -> bool:
+        """Any frame but an error is the answer."""
+        if frame.name == "query_error":
+            self.fail(decode_error(frame))
+        else:
+            self.resolve(frame)
+        return True
+
+
+class RowsReply(_Reply[list[bytes]]):
+    """Chunks of rows answer, the last one marked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chunks: list[bytes] = []
+
+    def accept(self, frame: Frame) -> bool:
+        """Collect a chunk."""
+        if frame.name == "query_error":
+            self.fail(decode_error(frame))
+            return True
+        if frame.name != "query_result":
+            self.fail(MemqlError(Code.INTERNAL, f"the server answered a query with {frame.name!r}"))
+            return True
+        chunk, done = rows_of_chunk(frame.body)
+        self._chunks.append(chunk)
+        if done:
+            self.resolve(self._chunks)
+        return done
+
+
+class Flow:
+    """A request that is answered by frames until ``is_last`` says so; read them from ``frames``."""
+
+    def __init__(self, is_last: Callable[[Frame], bool]) -> None:
+        self._is_last = is_last
+        self._send, self.frames = _frame_buffer()
+        self.error: Exception | None = None
+
+    def accept(self, frame: Frame) -> bool:
+        """Hand a frame on."""
+        if frame.name == "query_error":
+            self.fail(decode_error(frame))
+            return True
+        try:
+            self._send.send_nowait(frame)
+        except anyio.WouldBlock:
+            self.fail(MemqlError(Code.RESOURCE_EXHAUSTED, f"more than {_FLOW_BUFFER} answers wait to be read"))
+            return True
+        if self._is_last(frame):
+            self._send.close()
+            return True
+        return False
+
+    def fail(self, error: Exception) -> None:
+        """Finish with an error."""
+        self.error = error
+        self._send.close()
+
+    def close(self) -> None:
+        """Free both ends."""
+        self._send.close()
+        self.frames.close()
+
+
+def _frame_buffer() -> tuple[MemoryObjectSendStream[Frame], MemoryObjectReceiveStream[Frame]]:
+    return anyio.create_memory_object_stream[Frame](_FLOW_BUFFER)
+
+
+class Link:
+    """See the module. ``on_push`` gets frames that answer nothing: events, client tool calls.
+
+    :param on_push: called in the reader, must not wait.
+    """
+
+    def __init__(self, transport: Transport, on_push: Callable[[Link, Frame], None]) -> None:
+        self._transport = transport
+        self._on_push = on_push
+        self._pending: dict[str, _Pending] = {}
+        self._unsent: set[str] = set()
+        self._ids = itertools.count(1)
+        self._slots = anyio.Semaphore(_MAX_INFLIGHT)
+        self._outbox_in, self._outbox_out = anyio.create_memory_object_stream[tuple[str, bytes]](_OUTBOX)
+        self._read_timeout: float | None = None
+        self._idle = anyio.Event()
+        self._idle.set()
+        self.ended = anyio.Event()
+        """Set when the stream is gone."""
+        self.error: MemqlError | None = None
+        """Why it is gone; None when the server closed it in good order."""
+        self.draining = anyio.Event()
+        """Set when the server asked its clients to move."""
+
+    async def run(self) -> None:
+        """Carry frames until the stream ends; never raises but when cancelled."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._write, name="memql client writer")
+                await self._read()
+                group.cancel_scope.cancel()
+        except* StreamLostError as lost:
+            self.error = _first(lost).error
+        except* MalformedMessageError as malformed:
+            self.error = MemqlError(Code.INTERNAL, f"the server sent a malformed frame: {_first(malformed)}")
+        finally:
+            self._end()
+            with anyio.move_on_after(2, shield=True):
+                await self._transport.aclose()
+
+    async def request(self, pending: _Reply[_T], name: str, encode: Callable[[str], bytes], timeout: float) -> _T:
+        """Send a payload and wait for its answer.
+
+        Cancellation and the time limit send a ``CancelRequest``.
+
+        :param encode: from the request id to the payload's bytes.
+        :param timeout: seconds until the request is given up; it travels along as the server's deadline.
+        :raises MemqlError: the server's error, or ``TIMEOUT``.
+        :raises LinkLostError: when the stream ended first.
+        """
+        await self._slots.acquire()
+        request_id = self._begin(pending)
+        try:
+            with anyio.fail_after(timeout):
+                await self._post(request_id, encode_payload(name, request_id, encode(request_id), timeout))
+                return await pending.future
+        except TimeoutError:
+            self._cancel(request_id)
+            raise MemqlError(
+                Code.TIMEOUT, f"no answer within {timeout:g} s; the request was cancelled", retryable=True
+            ) from None
+        except anyio.get_cancelled_exc_class():
+            self._cancel(request_id)
+            raise
+        finally:
+            self._finish(request_id)
+
+    async def open_flow(self, flow: Flow, encode: Callable[[str], bytes], name: str, timeout: float) -> str:
+        """Send a payload whose answers go to ``flow``; end it with :meth:`close_flow`."""
+        await self._slots.acquire()
+        request_id = self._begin(flow)
+        try:
+            await self._post(request_id, encode_payload(name, request_id, encode(request_id), timeout))
+        except BaseException:
+            self._finish(request_id)
+            raise
+        return request_id
+
+    def close_flow(self, flow: Flow, request_id: str) -> None:
+        """Stop listening; a flow that is still open is cancelled at the server."""
+        if request_id in self._pending:
+            self._cancel(request_id)
+        self._finish(request_id)
+        flow.close()
+
+    async def hello(self, client_id: str, version: str, timeout: float) -> ServerInfo:
+        """Greet and learn who answers.
+
+        :raises MemqlError: ``UNAVAILABLE`` when nobody greets back, or the server's refusal.
+        """
+        message = messages.ClientHello(
+            client_id=client_id,
+            sdk_name="memql-python",
+            sdk_version=version,
+            features=["json-rows", "event-seq", "drain-notice"],
+        )
+        try:
+            frame = await self.request(MessageReply(), "client_hello", lambda _: bytes(message), timeout)
+        except LinkLostError as lost:
+            raise lost.error from None
+        greeting = frame.message()
+        if not isinstance(greeting, messages.ServerHello):
+            raise MemqlError(Code.UNAVAILABLE, f"expected a greeting from the server, got {frame.name!r}")
+        if greeting.heartbeat_ms:
+            self._read_timeout = greeting.heartbeat_ms / 1000 * _SILENT_HEARTBEATS
+        return ServerInfo(
+            node_id=greeting.node_id,
+            version=greeting.version,
+            engine_version=greeting.engine_version,
+            session_id=greeting.session_id,
+            features=frozenset(greeting.features),
+        )
+
+    def post_nowait(self, message: betterproto2.Message) -> None:
+        """Send a message that wants no answer; one that finds the outbox full is dropped with the stream's
+        load."""
+        if self.ended.is_set():
+            return
+        message_id = self._next_id()
+        with contextlib.suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            self._outbox_in.send_nowait((message_id, encode_message(message_id, message)))
+
+    async def wait_idle(self, timeout: float) -> None:
+        """Wait until no request is open, at most ``timeout`` seconds."""
+        with anyio.move_on_after(timeout):
+            while self._pending and not self.ended.is_set():
+                self._idle = anyio.Event()
+                await self._idle.wait()
+
+    async def aclose(self) -> None:
+        """End the stream; :meth:`run` finishes soon after."""
+        await self._transport.aclose()
+
+    def _next_id(self) -> str:
+        return str(next(self._ids))
+
+    def _begin(self, pending: _Pending) -> str:
+        if self.ended.is_set():
+            self._slots.release()
+            raise LinkLostError(self._lost_error(), sent=False)
+        request_id = self._next_id()
+        self._pending[request_id] = pending
+        self._unsent.add(request_id)
+        return request_id
+
+    def _finish(self, request_id: str) -> None:
+        self._pending.pop(request_id, None)
+        self._unsent.discard(request_id)
+        self._slots.release()
+        if not self._pending:
+            self._idle.set()
+
+    async def _post(self, request_id: str, envelope: bytes) -> None:
+        try:
+            await self._outbox_in.send((request_id, envelope))
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise LinkLostError(self._lost_error(), sent=False) from None
+
+    def _cancel(self, request_id: str) -> None:
+        self.post_nowait(messages.CancelRequestMsg(request_id=request_id))
+
+    async def _write(self) -> None:
+        async for request_id, envelope in self._outbox_out:
+            self._unsent.discard(request_id)
+            await self._transport.send(envelope)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                with anyio.fail_after(self._read_timeout):
+                    data = await self._transport.receive()
+            except TimeoutError:
+                silence = MemqlError(Code.UNAVAILABLE, f"nothing came from the server for {self._read_timeout:g} s")
+                raise StreamLostError(silence) from None
+            self._dispatch(decode_server(data))
+
+    def _dispatch(self, frame: Frame) -> None:
+        pending = self._pending.get(frame.correlate_to) if frame.correlate_to else None
+        if pending is None:
+            self._on_push(self, frame)
+        elif pending.accept(frame):
+            del self._pending[frame.correlate_to]
+
+    def _lost_error(self) -> MemqlError:
+        return self.error or MemqlError(
+            Code.UNAVAILABLE, "the server closed the stream before the answer came; try again"
+        )
+
+    def _end(self) -> None:
+        self.ended.set()
+        self._idle.set()
+        self._outbox_in.close()
+        self._outbox_out.close()
+        pending, self._pending = self._pending, {}
+        for request_id, waiting in pending.items():
+            waiting.fail(LinkLostError(self._lost_error(), sent=request_id not in self._unsent))
+
+
+def _first(group: ExceptionGroup[_E]) -> _E:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error  # type: ignore[return-value]

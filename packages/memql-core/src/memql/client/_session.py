@@ -1,0 +1,319 @@
+"""One logical connection: dials, greets, replays subscriptions, dials again when the stream is lost."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import anyio
+import betterproto2
+from anyio.abc import TaskGroup, TaskStatus
+
+from memql.client._codec import decode_event
+from memql.client._link import Flow, Link, LinkLostError, MessageReply, RowsReply
+from memql.client._subscription import Subscription
+from memql.client._target import Target
+from memql.client._transport import open_transport
+from memql.client.model import Reconnect, ServerInfo, Status
+from memql.errors import Code, MemqlError
+from memql.wire import messages
+from memql.wire.frames import Frame, QueryRequest
+from memql.wire.payloads import CLIENT
+
+__all__ = ["Session", "TokenSource"]
+
+_M = TypeVar("_M", bound=betterproto2.Message)
+_R = TypeVar("_R")
+
+TokenSource = str | Callable[[], Awaitable[str]] | None
+"""A token, or a coroutine function that is asked for one on every dial."""
+
+_DRAIN_GRACE = 30.0
+_HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
+
+
+class Session:
+    """See the module. Open with :meth:`run` in a task group; :meth:`close` ends it.
+
+    :param on_client_tool: called in the reader with each tool call of the server; must not wait.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        token: TokenSource,
+        reconnect: Reconnect,
+        timeout: float,
+        version: str,
+        on_client_tool: Callable[[Link, messages.ClientToolCall], None],
+    ) -> None:
+        self.target = target
+        self.timeout = timeout
+        self.status: Status = "reconnecting"
+        self.server: ServerInfo | None = None
+        self.reconnect_callbacks: list[Callable[[], Any]] = []
+        self.client_id = uuid.uuid4().hex
+        self._token = token
+        self._reconnect = reconnect
+        self._version = version
+        self._on_client_tool = on_client_tool
+        self._subscriptions: dict[str, Subscription] = {}
+        self._link: Link | None = None
+        self._ready = anyio.Event()
+        self._failure: MemqlError | None = None
+        self._closing = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Dial, report started, then keep a stream up until :meth:`close` or until no attempt is left.
+
+        :raises MemqlError: when the first dial fails.
+        """
+        async with anyio.create_task_group() as group:
+            link = await self._dial(group)
+            await self._adopt(link)
+            task_status.started()
+            try:
+                await self._keep(group, link)
+            finally:
+                self._close_down(self._failure or _closed_error())
+                group.cancel_scope.cancel()
+
+    def close(self) -> None:
+        """End the session: waiting requests fail, subscriptions end."""
+        self._closing.set()
+
+    # --- requests ---
+
+    async def ask(self, message: betterproto2.Message, answer: type[_M], *, read: bool, timeout: float | None) -> _M:
+        """Send a message with a ``request_id`` and give back its answer.
+
+        :param read: whether it may be sent again when the stream is lost before the answer.
+        :raises MemqlError: the server's error, ``UNAVAILABLE`` when the stream was lost, or ``TIMEOUT``.
+        """
+        name = CLIENT.by_message[type(message)].name
+
+        def encode(request_id: str) -> bytes:
+            if hasattr(message, "request_id"):
+                message.request_id = request_id
+            return bytes(message)
+
+        frame = await self._retrying(
+            lambda link, limit: link.request(MessageReply(), name, encode, limit), read, timeout
+        )
+        reply = frame.message()
+        if not isinstance(reply, answer):
+            raise MemqlError(Code.INTERNAL, f"the server answered {name!r} with {frame.name!r}")
+        return reply
+
+    async def rows(self, request: QueryRequest, *, read: bool, timeout: float | None) -> list[bytes]:
+        """Run a query and give back its chunks; errors as for :meth:`ask`."""
+
+        def encode(request_id: str) -> bytes:
+            request.request_id = request_id
+            return request.encode()
+
+        return await self._retrying(
+            lambda link, limit: link.request(RowsReply(), "execute_query", encode, limit), read, timeout
+        )
+
+    async def open_flow(
+        self, message: betterproto2.Message, is_last: Callable[[Frame], bool], timeout: float
+    ) -> tuple[Link, Flow, str]:
+        """Send a message that many frames answer; close with :meth:`Link.close_flow`."""
+        link = await self._connected(self.timeout)
+        flow = Flow(is_last)
+        name = CLIENT.by_message[type(message)].name
+
+        def encode(request_id: str) -> bytes:
+            message.request_id = request_id  # type: ignore[attr-defined]
+            return bytes(message)
+
+        try:
+            return link, flow, await link.open_flow(flow, encode, name, timeout)
+        except LinkLostError as lost:
+            flow.close()
+            raise lost.error from None
+
+    async def _retrying(self, attempt: Callable[[Link, float], Awaitable[_R]], read: bool, timeout: float | None) -> _R:
+        deadline = anyio.current_time() + (self.timeout if timeout is None else timeout)
+        tries = 0
+        while True:
+            tries += 1
+            link = await self._connected(deadline - anyio.current_time())
+            try:
+                return await attempt(link, max(deadline - anyio.current_time(), 0.001))
+            except LinkLostError as lost:
+                again = (read or not lost.sent) and tries < 2
+                if not again or anyio.current_time() >= deadline:
+                    raise lost.error from None
+
+    async def _connected(self, patience: float) -> Link:
+        try:
+            with anyio.fail_after(max(patience, 0)):
+                while self.status != "connected":
+                    if self.status == "closed":
+                        raise self._failure or _closed_error()
+                    await self._ready.wait()
+        except TimeoutError:
+            raise MemqlError(
+                Code.UNAVAILABLE, f"the stream to {self.target} is down and did not come back in time"
+            ) from None
+        assert self._link is not None
+        return self._link
+
+    # --- subscriptions ---
+
+    async def subscribe(self, subscription: Subscription) -> None:
+        """Register, then tell the server and wait for its consent.
+
+        :raises MemqlError: the server's refusal.
+        """
+        self._subscriptions[subscription.id] = subscription
+        try:
+            link = await self._connected(self.timeout)
+            await self._announce(link, subscription)
+        except LinkLostError:
+            # The next stream announces it; the consent that matters is that one's.
+            await self._connected(self.timeout)
+        except BaseException:
+            del self._subscriptions[subscription.id]
+            raise
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a subscription, here and at the server."""
+        if self._subscriptions.pop(subscription.id, None) is not None and self._link is not None:
+            self._link.post_nowait(messages.UnsubscribeMsg(subscription_id=subscription.id))
+
+    async def _announce(self, link: Link, subscription: Subscription) -> None:
+        subscription.attach(link)
+        body = subscription.request()
+        frame = await link.request(MessageReply(), "subscribe", lambda _: body, self.timeout)
+        _, answer = decode_event(frame.body)
+        if answer.payload.get("eventType") == "subscription-error":
+            code = str(answer.payload.get("code", ""))
+            raise MemqlError(
+                Code(code) if code in Code.__members__ else Code.INVALID_ARGUMENT,
+                str(answer.payload.get("message", "the server refused the subscription")),
+            )
+        subscription.confirmed(answer.cursor)
+
+    def _on_push(self, link: Link, frame: Frame) -> None:
+        if frame.name == "event":
+            subscription_id, event = decode_event(frame.body)
+            if event.payload.get("eventType") == "server-draining":
+                link.draining.set()
+            elif subscription := self._subscriptions.get(subscription_id):
+                subscription.deliver(link, event)
+        elif frame.name == "client_tool_call":
+            call = frame.message()
+            assert isinstance(call, messages.ClientToolCall)
+            self._on_client_tool(link, call)
+
+    # --- keeping a stream up ---
+
+    async def _dial(self, group: TaskGroup) -> Link:
+        token = self._token if isinstance(self._token, str | None) else await self._token()
+        transport = await open_transport(self.target, token or "", self.timeout)
+        link = Link(transport, self._on_push)
+        group.start_soon(link.run, name="memql client stream")
+        try:
+            self.server = await link.hello(self.client_id, self._version, self.timeout)
+            for subscription in list(self._subscriptions.values()):
+                await self._announce(link, subscription)
+        except LinkLostError as lost:
+            raise lost.error from None
+        return link
+
+    async def _adopt(self, link: Link) -> None:
+        self._link = link
+        self.status = "connected"
+        self._ready.set()
+
+    async def _keep(self, group: TaskGroup, link: Link) -> None:
+        while True:
+            since = anyio.current_time()
+            await _first_of(link.ended.wait, link.draining.wait, self._closing.wait)
+            if self._closing.is_set():
+                return
+            if link.draining.is_set() and not link.ended.is_set():
+                link = await self._move(group, link)
+                continue
+            self.status = "reconnecting"
+            self._ready = anyio.Event()
+            held = anyio.current_time() - since >= self._reconnect.stable_after
+            next_link = await self._dial_again(group, link, fresh=held)
+            if next_link is None:
+                return
+            link = next_link
+            await self._adopt(link)
+            await self._tell_reconnected()
+
+    async def _move(self, group: TaskGroup, old: Link) -> Link:
+        """Open a stream elsewhere, take the subscriptions over, and let the old one finish what it has."""
+        try:
+            fresh = await self._dial(group)
+        except MemqlError:
+            # Nobody else answers; stay until the server closes.
+            await _first_of(old.ended.wait, self._closing.wait)
+            return old
+        await self._adopt(fresh)
+        group.start_soon(_retire, old, name="memql client drain")
+        return fresh
+
+    async def _dial_again(self, group: TaskGroup, lost: Link, *, fresh: bool) -> Link | None:
+        policy = self._reconnect
+        delay = 0.0 if fresh else policy.initial
+        attempt = 0
+        error = lost.error
+        while policy.attempts is None or attempt < policy.attempts:
+            attempt += 1
+            await _first_of(self._closing.wait, limit=delay * random.uniform(0.8, 1.2))  # noqa: S311
+            if self._closing.is_set():
+                return None
+            try:
+                return await self._dial(group)
+            except MemqlError as failure:
+                error = failure
+                if failure.code in _HOPELESS and not callable(self._token):
+                    break
+            delay = min(max(delay * 2, policy.initial), policy.maximum)
+        self._failure = error or MemqlError(Code.UNAVAILABLE, f"the stream to {self.target} was lost")
+        return None
+
+    async def _tell_reconnected(self) -> None:
+        for callback in list(self.reconnect_callbacks):
+            outcome = callback()
+            if inspect.isawaitable(outcome):
+                await outcome
+
+    def _close_down(self, reason: MemqlError) -> None:
+        self.status = "closed"
+        self._ready.set()
+        for subscription in self._subscriptions.values():
+            subscription.end(None if self._closing.is_set() else reason)
+        self._subscriptions.clear()
+
+
+def _closed_error() -> MemqlError:
+    return MemqlError(Code.UNAVAILABLE, "the client is closed", retryable=False)
+
+
+async def _retire(link: Link) -> None:
+    await link.wait_idle(_DRAIN_GRACE)
+    await link.aclose()
+
+
+async def _first_of(*waits: Callable[[], Awaitable[Any]], limit: float | None = None) -> None:
+    """Return when the first of several waits does, or after ``limit`` seconds."""
+    with anyio.move_on_after(limit):
+        async with anyio.create_task_group() as group:
+
+            async def wait(one: Callable[[], Awaitable[Any]]) -> None:
+                await one()
+                group.cancel_scope.cancel()
+
+            for one in waits:
+                group.start_soon(wait, one)
