@@ -1,5 +1,5 @@
-"""One event: something that happened, under a dotted topic (spec "Subscriptions and events", "Identity and loop
-prevention")."""
+"""One event: something that happened, under a dotted topic (spec "Subscriptions and events", "Identity and
+loop prevention")."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Event"]
 class Event:
     """An immutable event.
 
-    ``id`` is the identity used for deduplication: ``g:<log seq>:<action>`` for graph events, a UUID otherwise.
-    ``actor`` is what ``createdBy`` would record. ``origin`` is the node it came from, empty when local.
-    ``log_seq`` is the log position of a graph event, the resume cursor of subscriptions.
+    ``id`` is the identity used for deduplication: ``g:<log seq>:<action>`` for graph events, a UUID
+    otherwise. ``actor`` is what ``createdBy`` would record. ``origin`` is the node it came from, empty when
+    local. ``log_seq`` is the log position of a graph event, the resume cursor of subscriptions.
     """
 
     id: str

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from psycopg import AsyncConnection
 
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
+from memql.events.horizon import Horizon
 from memql.graph.database import Database
 
 __all__ = ["Outbox"]
@@ -24,8 +26,15 @@ ON CONFLICT (event_id) DO NOTHING
 _PRUNE = "DELETE FROM event_outbox WHERE created_at < clock_timestamp() - %s OR expires_at < clock_timestamp()"
 
 
+_READ = """
+SELECT seq, event_id, topic, kind, payload::text, created_at, actor, cause FROM event_outbox
+WHERE seq > %s AND seq <= %s AND routing_key IS NULL
+ORDER BY seq LIMIT %s
+"""
+
+
 class Outbox:
-    """Writes events of one node.
+    """The outbox as one node writes and reads it.
 
     :param node: the id of this node, recorded as the origin.
     """
@@ -33,6 +42,7 @@ class Outbox:
     def __init__(self, database: Database, node: str) -> None:
         self._database = database
         self._node = node
+        self._horizon = Horizon(database, "event_outbox_seq_seq")
 
     async def append(self, event: Event, connection: AsyncConnection[Any] | None = None) -> None:
         """Keep an event, in the caller's transaction if a connection is given; one already kept stays as it
@@ -47,9 +57,34 @@ class Outbox:
         else:
             await connection.execute(_APPEND, params)
 
+    async def settled(self) -> int:
+        """The highest position up to which nothing can commit any more."""
+        return await self._horizon.settled()
+
+    async def read(self, after: int, upto: int, limit: int) -> Sequence[tuple[int, Event]]:
+        """At most ``limit`` kept events with ``after < position <= upto``, in order, each with its position.
+
+        Deliverables for one receiver (rows with a routing key) are not among them.
+        """
+        rows = await self._database.fetch(_READ, (after, upto, limit))
+        return [(row[0], _event(row)) for row in rows]
+
     async def prune(self, retention: float) -> int:
         """Drop what is older than ``retention`` seconds or has expired; gives how many went."""
         return await self._database.execute(_PRUNE, (timedelta(seconds=retention),))
+
+
+def _event(row: Sequence[Any]) -> Event:
+    _, event_id, topic, kind, payload, created_at, actor, cause = row
+    return Event(
+        id=event_id,
+        topic=topic,
+        kind=kind,
+        payload=msgspec.json.decode(payload),
+        timestamp=created_at,
+        actor=actor,
+        cause=cause,
+    )
 
 
 def _json(event: Event) -> str:

@@ -11,6 +11,7 @@ from memql.engine.logic.publishing import Publisher
 from memql.engine.ports import Callables
 from memql.engine.values import Invocation
 from memql.errors import Code, MemqlError
+from memql.lang.catalog import Builtin
 
 __all__ = ["Calls", "Models", "PolicyRunner"]
 
@@ -89,13 +90,24 @@ class Calls:
     async def _perform(self, invocation: Invocation, ctx: RequestContext) -> Any:
         match invocation.kind:
             case "call":
-                return await self._callables.invoke(invocation.target, invocation.args, ctx)
+                return await self._callables.invoke(invocation.target, self._arguments(invocation), ctx)
             case "policy":
                 return await self._policies.decide(invocation.target, invocation.args or {}, ctx)
             case "publishEvent":
                 return await self._publisher.publish_event(invocation.args, ctx)
             case "si":
                 return await self._ask(invocation, ctx)
+
+    def _arguments(self, invocation: Invocation) -> Any:
+        args = {} if invocation.args is None else invocation.args
+        target = self._callables.catalog.callable(invocation.target)
+        if isinstance(args, Mapping) or isinstance(target, Builtin):
+            return args
+        raise MemqlError(
+            Code.INVALID_ARGUMENT,
+            f"{invocation.target} takes an object of arguments, not {type(args).__name__}",
+            context=invocation.target,
+        )
 
     async def _ask(self, invocation: Invocation, ctx: RequestContext) -> Any:
         if self._models is None:

@@ -95,7 +95,7 @@ class Policies:
         body = self._body(policy)
         bindings: dict[str, Any] = {}
         tables = await self._tables(ctx) if body.needs_tables else None
-        env = Env.of(ctx, bind_args(policy.name, policy.args, args), bindings=bindings, tables=tables)
+        env = Env.of(ctx, bind_args(policy.args, args, policy.name), bindings=bindings, tables=tables)
         frame = Frame(env, ctx.called_by_construct(), self._performer(policy, trace))
         await body.run(frame)
         return frame.value, bindings

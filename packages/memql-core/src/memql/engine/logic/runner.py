@@ -64,7 +64,7 @@ class Runner:
         """
         if ctx.depth > MAX_DEPTH:
             raise MemqlError(Code.RESOURCE_EXHAUSTED, f"{logic.name} is called more than {MAX_DEPTH} levels deep")
-        bound = bind_args(logic.name, logic.args, args)
+        bound = bind_args(logic.args, args, logic.name)
         limit = logic.annotations.timeout
         try:
             with anyio.fail_after(limit):

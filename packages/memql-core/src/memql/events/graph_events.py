@@ -1,0 +1,77 @@
+"""What one version of a row says on the bus (spec "Write pipeline", step 8).
+
+The writer and the reader of the log both ask here, so that an event has the same id, topic and payload
+whichever way it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from memql.events.event import Event
+from memql.events.kinds import kind_for_topic
+from memql.events.topics import node_topic
+
+__all__ = ["event_id", "graph_events"]
+
+
+def event_id(seq: int, action: str) -> str:
+    """The identity of a graph event: the version's log number and what happened."""
+    return f"g:{seq}:{action}"
+
+
+def graph_events(
+    *,
+    seq: int,
+    id: str,
+    concept: str,
+    node_type: str,
+    actor: str,
+    created_at: str,
+    timestamp: datetime,
+    payload: Mapping[str, Any],
+    deleted: bool = False,
+    updated: bool = False,
+    old_status: Any = None,
+    cause: str = "",
+) -> tuple[Event, ...]:
+    """The events of one version: ``deleted`` for a tombstone, else ``created``, and after it ``updated`` for
+    an update.
+
+    The event's payload is the row's members, under ``payload`` and flattened, below ``id nodeId concept actor
+    nodeType createdAt``. ``updated`` also has ``oldStatus`` where the version before had a ``status``.
+
+    :param created_at: the version's instant as the language shows it.
+    """
+    body = {
+        **payload,
+        "id": id,
+        "nodeId": id,
+        "concept": concept,
+        "actor": actor,
+        "nodeType": node_type,
+        "createdAt": created_at,
+        "payload": dict(payload),
+    }
+
+    def event(action: str, content: Mapping[str, Any]) -> Event:
+        topic = node_topic(action, concept)
+        return Event(
+            id=event_id(seq, action),
+            topic=topic,
+            payload=content,
+            kind=kind_for_topic(topic).name,
+            timestamp=timestamp,
+            actor=actor,
+            log_seq=seq,
+            cause=cause,
+        )
+
+    if deleted:
+        return (event("deleted", body),)
+    if not updated:
+        return (event("created", body),)
+    changed = body if old_status is None else {**body, "oldStatus": old_status}
+    return event("created", body), event("updated", changed)

@@ -1,0 +1,62 @@
+"""How far a numbered table is decided: the position below which nothing can commit any more.
+
+A number is drawn before its transaction commits, and a transaction may draw one long after it got its id. So
+neither the highest visible number, nor the numbers of finished transactions alone, are safe to move a cursor
+to: both can pass a number that commits later. A *mark* is the last number drawn together with a transaction
+id assigned after that. Once every transaction older than the mark has ended, all numbers up to it are
+decided. (A transaction has its id before it draws a number; the tables see to that.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from memql.graph.database import Database
+
+__all__ = ["Horizon"]
+
+_MAX_MARKS = 64
+
+
+class _Mark(NamedTuple):
+    number: int
+    xid: int
+
+
+class Horizon:
+    """The settled position of a table numbered by a sequence. Safe to share between tasks; it only rises.
+
+    :param sequence: the sequence's name; part of the statement, never from outside.
+    """
+
+    def __init__(self, database: Database, sequence: str) -> None:
+        self._database = database
+        self._settled = 0
+        self._marks: deque[_Mark] = deque()
+        self._drawn = f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}"
+        # The number is read before the id is assigned, in this order: the scan comes before the target list.
+        self._mark = (
+            "SELECT CASE WHEN is_called THEN last_value ELSE 0 END, pg_current_xact_id()::text::bigint, "
+            f"pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM {sequence}"
+        )
+
+    async def settled(self) -> int:
+        """The highest position up to which every number has committed or never will.
+
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
+        """
+        if not self._marks:
+            drawn = await self._database.fetch_one(self._drawn)
+            assert drawn is not None
+            if drawn[0] <= self._settled:
+                return self._settled
+        row = await self._database.fetch_one(self._mark)
+        assert row is not None
+        number, xid, oldest_running = row
+        newest = self._marks[-1].number if self._marks else self._settled
+        if number > newest and len(self._marks) < _MAX_MARKS:
+            self._marks.append(_Mark(number, xid))
+        while self._marks and self._marks[0].xid <= oldest_running:
+            self._settled = max(self._settled, self._marks.popleft().number)
+        return self._settled

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from memql.events import Event
+from memql.events.log import EventLog
+from memql.events.outbox import Outbox
+from memql.graph.database import Connection, Database
+from memql.graph.log import NewVersion, append
+
+pytestmark = pytest.mark.anyio
+
+
+def version(short: str, **members: object) -> NewVersion:
+    given: dict[str, object] = {
+        "id": f"v1:ops:job:{short}",
+        "concept": "v1:ops:job",
+        "created_by": "system:test",
+        "schema": {"$id": "v1.ops.job"},
+        "payload": {"title": short},
+        "provenance": {"kind": "direct", "name": "raw"},
+    }
+    return NewVersion(**(given | members))  # type: ignore[arg-type]
+
+
+async def test_a_version_is_read_as_the_events_its_writer_published(database: Database) -> None:
+    log = EventLog(database)
+    await append(database, version("a", payload={"status": "open", "id": "shadow"}))
+    await append(database, version("a", payload={"status": "done"}, updated=True))
+    await append(database, version("a", payload={"id": "v1:ops:job:a", "deleted": True}, deleted=True))
+    events = await log.read(0, await log.settled(), 10)
+    assert [(event.id, event.topic) for event in events] == [
+        ("g:1:created", "graph.node.created.v1:ops:job"),
+        ("g:2:created", "graph.node.created.v1:ops:job"),
+        ("g:2:updated", "graph.node.updated.v1:ops:job"),
+        ("g:3:deleted", "graph.node.deleted.v1:ops:job"),
+    ]
+    first, _, updated, deleted = events
+    assert first.payload["id"] == first.payload["nodeId"] == "v1:ops:job:a"
+    assert first.payload["payload"] == {"status": "open", "id": "shadow"}
+    assert updated.payload["oldStatus"] == "open"
+    assert deleted.kind == "NODE_DELETED"
+    assert deleted.log_seq == 3
+
+
+async def test_the_cause_of_an_automations_write_is_read_from_its_provenance(database: Database) -> None:
+    log = EventLog(database)
+    provenance = {"kind": "automation", "name": "b", "trigger": "t", "via": "a"}
+    await append(database, version("a", provenance=provenance))
+    (event,) = await log.read(0, await log.settled(), 10)
+    assert event.cause == "a>b"
+
+
+async def test_other_concepts_are_left_out_on_request(database: Database) -> None:
+    log = EventLog(database)
+    await append(database, version("a"))
+    await append(database, version("x", id="v1:ops:visit:x", concept="v1:ops:visit"))
+    upto = await log.settled()
+    events = await log.read(0, upto, 10, concepts=["v1:ops:visit"])
+    assert [event.log_seq for event in events] == [2]
+    assert await log.visible_after(1) == {2}
+    assert await log.oldest() == 1
+
+
+async def test_a_position_is_not_settled_while_a_lower_number_may_still_commit(database: Database) -> None:
+    log = EventLog(database)
+    drawn, finish = anyio.Event(), anyio.Event()
+
+    async def slow(connection: Connection) -> None:
+        await append(connection, version("slow"))
+        drawn.set()
+        await finish.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(database.transaction, slow)
+        await drawn.wait()
+        await append(database, version("fast"))
+        assert await log.settled() == 0
+        assert await log.visible_after(0) == {2}
+        finish.set()
+    assert await log.settled() == 2
+    assert [event.log_seq for event in await log.read(0, 2, 10)] == [1, 2]
+
+
+async def test_a_transaction_that_draws_late_is_waited_for(database: Database) -> None:
+    """Its id is older than that of a transaction that has already finished with a higher number."""
+    log = EventLog(database)
+    begun, draw = anyio.Event(), anyio.Event()
+
+    async def late(connection: Connection) -> None:
+        await connection.execute("SELECT pg_current_xact_id()")
+        begun.set()
+        await draw.wait()
+        await append(connection, version("late"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(database.transaction, late)
+        await begun.wait()
+        await append(database, version("early"))
+        assert await log.settled() == 0
+        draw.set()
+    assert await log.settled() == 2
+
+
+async def test_an_idle_log_costs_no_transaction_ids(database: Database) -> None:
+    log = EventLog(database)
+    await append(database, version("a"))
+    assert await log.settled() == 1
+    query = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    before = await database.fetch_one(query)
+    for _ in range(5):
+        assert await log.settled() == 1
+    assert await database.fetch_one(query) == before
+
+
+async def test_the_outbox_keeps_an_event_once_and_gives_it_back(database: Database) -> None:
+    outbox = Outbox(database, "node-1")
+    event = Event(id="e1", topic="ops.swept", payload={"seen": 2}, actor="system:automation:sweep", cause="sweep")
+    await outbox.append(event)
+    await outbox.append(event)
+    ((position, read),) = await outbox.read(0, await outbox.settled(), 10)
+    assert (read.id, read.topic, read.payload, read.actor, read.cause) == (
+        "e1",
+        "ops.swept",
+        {"seen": 2},
+        "system:automation:sweep",
+        "sweep",
+    )
+    assert position > 0
+    assert await outbox.prune(3600) == 0
+    assert await outbox.prune(0) == 1
+
+
+async def test_an_outbox_row_of_a_rolled_back_transaction_is_not_there(database: Database) -> None:
+    outbox = Outbox(database, "node-1")
+
+    async def work(connection: Connection) -> None:
+        await outbox.append(Event(id="e1", topic="a", payload={}), connection)
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        await database.transaction(work)
+    assert await outbox.read(0, await outbox.settled(), 10) == []
