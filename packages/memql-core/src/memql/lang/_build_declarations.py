@@ -7,16 +7,13 @@ from typing import Any, TypeAlias
 
 from memql.lang import ast
 from memql.lang._build_expressions import Filter
-from memql.lang._source import Source, SyntaxFailure, action
+from memql.lang._source import ParseError, Source, action
 from memql.lang.lexer import Token
+from memql.lang.words import CLAUSES
 
 __all__: list[str] = []
 
 _SYNONYMS = {"integer": "int", "number": "float", "boolean": "bool"}
-# Words that end a filter; as a bare term they would name a predicate.
-_CLAUSE_WORDS = frozenset(
-    {"args", "filter", "shape", "sort", "paginate", "asOf", "count", "insert", "update", "delete"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +199,7 @@ def _predicate(kind: type[ast.SpecDecl | ast.TraitDecl], word: str) -> None:
     @action(word)
     def build(s: Source, c: list[Any], start: int, end: int) -> _Draft:
         if len(c) < 2:
-            raise SyntaxFailure(
+            raise ParseError(
                 f"the {word} `{c[0].value}` is empty; write the filter it stands for", start, end, code="spec-empty"
             )
         return _draft(s, kind, c[0], start, filter=c[1].expr)
@@ -230,8 +227,8 @@ def _filter_clause(s: Source, c: list[Any], start: int, end: int) -> ast.FilterC
     built: Filter = c[0]
     terms = built.expr.items if isinstance(built.expr, ast.BoolOp) else (built.expr,)
     for term in terms:
-        if isinstance(term, ast.Name) and term.name in _CLAUSE_WORDS:
-            raise SyntaxFailure(
+        if isinstance(term, ast.Name) and term.name in CLAUSES:
+            raise ParseError(
                 f"`{term.name}` begins a clause and cannot name a predicate; the filter before it is incomplete",
                 term.span.start,
                 term.span.end,
@@ -254,7 +251,7 @@ def _paginate(s: Source, c: list[Any], start: int, end: int) -> ast.PaginateClau
     path = ast.path_of(c[0])
     if path is not None and (len(path) != 2 or path[0] != "args"):
         span = c[0].span
-        raise SyntaxFailure("`paginate` takes a number or `args.<name>`", span.start, span.end)
+        raise ParseError("`paginate` takes a number or `args.<name>`", span.start, span.end)
     return ast.PaginateClause(c[0], span=s.span(start, end))
 
 
@@ -296,7 +293,7 @@ def _entry(s: Source, c: list[Any], start: int, end: int) -> ast.WriteEntry:
 def _shorthand_entry(s: Source, c: list[Any], start: int, end: int) -> ast.WriteEntry:
     path = ast.path_of(c[0]) or ()
     if len(path) < 2 or path[0] != "args":
-        raise SyntaxFailure("an entry is `key: value`, or `args.<name>` for `<name>: args.<name>`", start, end)
+        raise ParseError("an entry is `key: value`, or `args.<name>` for `<name>: args.<name>`", start, end)
     return ast.WriteEntry(str(path[-1]), c[0], shorthand=True, span=s.span(start, end))
 
 

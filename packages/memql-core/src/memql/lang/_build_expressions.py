@@ -7,8 +7,9 @@ from math import isinf
 from typing import Any
 
 from memql.lang import ast
-from memql.lang._source import Source, SyntaxFailure, action
-from memql.lang.lexer import DIRECTIVES, Token
+from memql.lang._source import ParseError, Source, action
+from memql.lang.lexer import Token
+from memql.lang.words import DIRECTIVES
 
 __all__ = ["Filter", "plain"]
 
@@ -34,7 +35,7 @@ def plain(value: Any) -> ast.Expr:
     """The operand of an operator; a bracket that only a filter may hold is refused."""
     if type(value) is Filter:
         if value.special:
-            raise SyntaxFailure(
+            raise ParseError(
                 "`;`, `,`, `?.`, `when` and relationship functions combine the terms of a filter; "
                 "inside an operand write `&&` and `||`",
                 value.expr.span.start,
@@ -61,21 +62,21 @@ def _integer(s: Source, c: list[Any], start: int, end: int) -> ast.Literal:
         _settle_least_int(s)
         # The most negative number is written as a minus and digits that are one too many without it.
         if value > _MAX_INT + 1 or not s.text[:start].rstrip().endswith("-"):
-            raise SyntaxFailure("the number does not fit into 64 bits", start, end)
+            raise ParseError("the number does not fit into 64 bits", start, end)
         s.least_int = start
     return ast.Literal(value, span=s.span(start, end))
 
 
 def _settle_least_int(s: Source) -> None:
     if s.least_int is not None:
-        raise SyntaxFailure("the number does not fit into 64 bits", s.least_int, s.least_int + 19)
+        raise ParseError("the number does not fit into 64 bits", s.least_int, s.least_int + 19)
 
 
 @action("float")
 def _float(s: Source, c: list[Any], start: int, end: int) -> ast.Literal:
     value = float(c[0].value)
     if isinf(value):
-        raise SyntaxFailure("the number is too large for a float", start, end)
+        raise ParseError("the number is too large for a float", start, end)
     return ast.Literal(value, span=s.span(start, end))
 
 
@@ -97,7 +98,7 @@ def _null(s: Source, c: list[Any], start: int, end: int) -> ast.Literal:
 @action("name")
 def _name(s: Source, c: list[Any], start: int, end: int) -> ast.Name:
     if c[0].value == "if":
-        raise SyntaxFailure(
+        raise ParseError(
             "`if` is a statement or the whole value of `:=`; inside an expression write `test ? then : otherwise`",
             start,
             end,
@@ -154,7 +155,7 @@ def _member(s: Source, c: list[Any], start: int, end: int) -> ast.Member:
     if segment.kind == "DOT_INT":
         digits = segment.value.lstrip("0") or "0"
         if len(digits) > 18:
-            raise SyntaxFailure("the number is too large for a position in a list", segment.start, segment.end)
+            raise ParseError("the number is too large for a position in a list", segment.start, segment.end)
         name = int(digits)
     return ast.Member(plain(c[0]), name, span=s.span(start, end))
 
@@ -177,7 +178,7 @@ def _call_named(s: Source, c: list[Any], start: int, end: int) -> ast.Call:
 def _callee(s: Source, value: Any) -> ast.Expr:
     callee = plain(value)
     if s.raw and type(callee) is ast.Name and callee.name in DIRECTIVES:
-        raise SyntaxFailure(
+        raise ParseError(
             f"`{callee.name}` is a directive: it goes around the whole read, not inside a filter or an argument",
             callee.span.start,
             callee.span.end,
@@ -306,7 +307,7 @@ def _refuse_mixture(or_signs: list[Token], and_signs: list[Token]) -> None:
     if culprit is None and and_signs:
         culprit, other = next((sign for sign in or_signs if sign.value == ","), None), and_signs[0]
     if culprit is not None:
-        raise SyntaxFailure(
+        raise ParseError(
             f"`{culprit.value}` and `{other.value}` on one level: `;` is AND and `,` is OR; "
             "put brackets around the part that belongs together",
             culprit.start,
@@ -336,7 +337,7 @@ def _when(s: Source, c: list[Any], start: int, end: int) -> Filter:
     path = ast.path_of(c[0]) or ()
     if len(path) < 2 or path[0] != "args":
         span = c[0].span
-        raise SyntaxFailure("`when` takes an argument of the construct: `when(args.name) { .. }`", span.start, span.end)
+        raise ParseError("`when` takes an argument of the construct: `when(args.name) { .. }`", span.start, span.end)
     segments = tuple(str(segment) for segment in path[1:])
     return Filter(ast.When(segments, c[1].expr, span=s.span(start, end)), True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from memql.lang import ast
 from memql.lang._build_expressions import Filter
-from memql.lang._source import Source, SyntaxFailure, action
+from memql.lang._source import ParseError, Source, action
 from memql.lang.lexer import Token
 
 __all__: list[str] = []
@@ -67,7 +67,7 @@ def _read_of(s: Source, built: Filter, start: int, end: int) -> ast.Read:
     if isinstance(expr, ast.Call) and isinstance(expr.callee, ast.Name):
         if len(expr.args) > 1:
             at = expr.args[1].span
-            raise SyntaxFailure(
+            raise ParseError(
                 f"`{expr.callee.name}` takes one argument here: an object, a text, or names with values",
                 at.start,
                 at.end,
@@ -90,7 +90,7 @@ def _directive(s: Source, c: list[Any], start: int, end: int) -> ast.DirectiveRe
     inner = c[1]
     while isinstance(inner, ast.DirectiveRead):
         if inner.directive == word.value:
-            raise SyntaxFailure(f"`{word.value}` stands around this read twice", word.start, word.end)
+            raise ParseError(f"`{word.value}` stands around this read twice", word.start, word.end)
         inner = inner.read
     return ast.DirectiveRead(word.value, c[1], tuple(c[2:]), span=s.span(start, end))
 
@@ -98,7 +98,7 @@ def _directive(s: Source, c: list[Any], start: int, end: int) -> ast.DirectiveRe
 @action("scoped_concept")
 def _scoped_concept(s: Source, c: list[Any], start: int, end: int) -> ast.Name:
     if not s.raw:
-        raise SyntaxFailure(
+        raise ParseError(
             "`concept@cache(..)` and `concept@fields(..)` belong to raw requests; annotate the query instead",
             start,
             end,
@@ -114,19 +114,19 @@ def _concept_option(s: Source, c: list[Any], start: int, end: int) -> None:
         if len(values) == 1 and type(values[0]) is int:
             s.concept_cache = values[0]
             return
-        raise SyntaxFailure("`@cache` takes one whole number of seconds", start, end)
+        raise ParseError("`@cache` takes one whole number of seconds", start, end)
     if word.value == "fields" and s.concept_fields is None:
         fields = tuple(value for value in values if isinstance(value, str))
         if len(fields) == len(values):
             s.concept_fields = fields
             return
-        raise SyntaxFailure("`@fields` takes names in quotes", start, end)
-    raise SyntaxFailure("`concept` takes `@cache(n)` once and `@fields(..)` once", start, end)
+        raise ParseError("`@fields` takes names in quotes", start, end)
+    raise ParseError("`concept` takes `@cache(n)` once and `@fields(..)` once", start, end)
 
 
 def _no_options(s: Source, start: int, end: int) -> None:
     if s.concept_cache is not None or s.concept_fields is not None:
-        raise SyntaxFailure("`@cache` and `@fields` belong to the read, not to an inline spec", start, end)
+        raise ParseError("`@cache` and `@fields` belong to the read, not to an inline spec", start, end)
 
 
 # --- writes ----------------------------------------------------------------------------------------------------------
@@ -138,11 +138,11 @@ def _named_args(kind: str, c: list[Any], start: int, end: int) -> tuple[tuple[st
     for name, _ in c:
         if name.value not in allowed or name.value in seen:
             problem = "is given twice" if name.value in seen else f"is no argument of `{kind}`"
-            raise SyntaxFailure(f"`{name.value}` {problem}; it takes {', '.join(allowed)}", name.start, name.end)
+            raise ParseError(f"`{name.value}` {problem}; it takes {', '.join(allowed)}", name.start, name.end)
         seen.add(name.value)
     for missing in required:
         if missing not in seen:
-            raise SyntaxFailure(f"`{kind}` needs `{missing}=`", start, end)
+            raise ParseError(f"`{kind}` needs `{missing}=`", start, end)
     return tuple((name.value, value) for name, value in c)
 
 

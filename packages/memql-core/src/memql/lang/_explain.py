@@ -5,60 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from memql.lang._source import SyntaxFailure
-from memql.lang.lexer import END, ERROR, KEYWORDS, Token
+from memql.lang._source import ParseError
+from memql.lang.lexer import END, ERROR, Token
+from memql.lang.words import CONSTRUCTS, KEYWORDS
 
 __all__ = ["explain"]
 
-_OPERATORS = frozenset(
-    [
-        "+",
-        "-",
-        "*",
-        "/",
-        "%",
-        "??",
-        "==",
-        "!=",
-        ">",
-        ">=",
-        "<",
-        "<=",
-        "has",
-        "startsWith",
-        "matches",
-        "in",
-        "not",
-        "&&",
-        "||",
-        "?",
-        ".",
-        "DOT_INT",
-        "_CALL",
-        "_INDEX",
-    ]
-)
+_OPERATORS = "+ - * / % ?? == != > >= < <= has startsWith matches in not && || ? . DOT_INT _CALL _INDEX"
 _VALUE = frozenset({"STRING", "INT", "FLOAT", "VAR", "true", "false", "null", "nil", "{", "[", "CONCEPT", "-"})
 _VALUE_EXTRAS = frozenset({"IDENT", "(", "!", "?.", "when", "RELATION", "_SCOPED_CONCEPT"})
 _TYPE = frozenset({"IDENT", "enum", "map", "array", "["})
-_CONSTRUCTS = frozenset(
-    [
-        "concept",
-        "shape",
-        "spec",
-        "trait",
-        "query",
-        "mutation",
-        "logic",
-        "automation",
-        "builtin",
-        "prompt",
-        "tool",
-        "provider",
-        "policy",
-        "seed",
-    ]
-)
+_AFTER_VALUE = frozenset(_OPERATORS.split())
 _NAMES = {
     "IDENT": "a name",
     "STRING": "a text in quotes",
@@ -86,11 +43,11 @@ _SLIPS = {
 }
 
 
-def explain(tokens: Sequence[Token], index: int, expected: set[str]) -> SyntaxFailure:
+def explain(tokens: Sequence[Token], index: int, expected: set[str]) -> ParseError:
     """The failure for ``tokens[index]`` where only ``expected`` terminals could stand."""
     token = tokens[index]
     if token.kind == ERROR:
-        return SyntaxFailure(token.value, token.start, token.end)
+        return ParseError(token.value, token.start, token.end)
     before = tokens[index - 1] if index else None
     start, end = (before.end, before.end) if token.kind == END and before else (token.start, token.end)
     suggestion = _suggest(token, expected)
@@ -104,7 +61,7 @@ def explain(tokens: Sequence[Token], index: int, expected: set[str]) -> SyntaxFa
         message += f"; the `{token.kind}` of a call or index stands on the line of what it follows"
     elif before and before.alt == "if" and token.kind != END and "if" not in expected:
         message += "; `if` is a statement or the whole value of `:=`"
-    return SyntaxFailure(message, start, end, suggestion=suggestion)
+    return ParseError(message, start, end, suggestion=suggestion)
 
 
 def _shown(token: Token) -> str:
@@ -147,12 +104,12 @@ def _listed(expected: set[str]) -> str:
     elif rest >= _TYPE:
         parts.append("a field type")
         rest -= _TYPE
-    if len(rest & _OPERATORS) > 5:
+    if len(rest & _AFTER_VALUE) > 5:
         parts.append("an operator")
-        rest -= _OPERATORS
-    if len(rest & _CONSTRUCTS) > 8:
+        rest -= _AFTER_VALUE
+    if len(rest & CONSTRUCTS) > 8:
         parts.append("a declaration such as `concept` or `query`")
-        rest -= _CONSTRUCTS
+        rest -= CONSTRUCTS
     if "@" in rest:
         rest.discard("@")
         if not parts or rest:

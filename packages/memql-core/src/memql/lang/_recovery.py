@@ -5,28 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from memql.lang.lexer import END, Token
+from memql.lang.words import CONSTRUCTS
 
 __all__ = ["Chunk", "next_chunk", "restart_after"]
 
-_CONSTRUCTS = frozenset(
-    [
-        "concept",
-        "shape",
-        "spec",
-        "trait",
-        "query",
-        "mutation",
-        "logic",
-        "automation",
-        "builtin",
-        "prompt",
-        "tool",
-        "provider",
-        "policy",
-        "seed",
-        "use",
-    ]
-)
+_HEADS = CONSTRUCTS | {"use"}
 
 
 class Chunk(NamedTuple):
@@ -55,7 +38,7 @@ def next_chunk(tokens: list[Token], start: int) -> Chunk:
             depth -= 1
             if depth <= 0 and kind == "}":
                 return Chunk(start, index + 1, head)
-        elif depth == 0 and index > at and head == "use" and (kind == "@" or tokens[index].value in _CONSTRUCTS):
+        elif depth == 0 and index > at and head == "use" and (kind == "@" or tokens[index].value in _HEADS):
             return Chunk(start, index, head)
     raise AssertionError("the tokens have no end")
 
@@ -67,7 +50,7 @@ def restart_after(text: str, tokens: list[Token], chunk: Chunk, failed: int) -> 
         token = tokens[index]
         if token.start >= failed and text[token.start - 1] == "\n":
             follower = tokens[index + 1].kind
-            if (token.kind == "@" or token.value in _CONSTRUCTS) and follower == "IDENT":
+            if (token.kind == "@" or token.value in _HEADS) and follower == "IDENT":
                 return index
     return max(chunk.stop, chunk.start + 1)
 

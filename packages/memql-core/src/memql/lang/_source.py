@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 from memql.lang import ast
 from memql.lang.lexer import Comment, Lexed
 
-__all__ = ["ACTIONS", "Action", "Source", "SyntaxFailure", "action"]
+__all__ = ["ACTIONS", "Action", "ParseError", "Source", "action"]
 
 
-class SyntaxFailure(Exception):
+class ParseError(Exception):
     """A text that does not parse: a finding code, what is wrong, and where. Never leaves the parser."""
 
     def __init__(self, message: str, start: int, end: int, *, code: str = "syntax", suggestion: str = "") -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from memql.lang._source import Action, Source, SyntaxFailure
+from memql.lang._source import Action, ParseError, Source
 from memql.lang.lexer import MAX_DEPTH, Token
 from memql.lang.tables import Tables
 
-__all__ = ["Machine", "Unexpected"]
+__all__ = ["Machine", "UnexpectedTokenError"]
 
 
-class Unexpected(Exception):
+class UnexpectedTokenError(Exception):
     """The token at ``index`` fits no action; ``states`` is the stack that refused it. Never leaves the parser."""
 
     def __init__(self, index: int, states: list[int]) -> None:
@@ -39,8 +39,8 @@ class Machine:
     def parse(self, source: Source, tokens: Sequence[Token], start: str) -> Any:
         """The value of the start symbol; ``tokens`` ends with ``$END``.
 
-        :raises Unexpected: at the first token that cannot continue any text of the language.
-        :raises SyntaxFailure: from an action, or when the tree gets too deep.
+        :raises UnexpectedTokenError: at the first token that cannot continue any text of the language.
+        :raises ParseError: from an action, or when the tree gets too deep.
         """
         actions, rules, jumps = self._tables.actions, self._rules, self._jumps
         final = self._tables.end_states[start]
@@ -55,7 +55,7 @@ class Machine:
                 row = actions[states[-1]]
                 step = row.get(key)
                 if step is None and (key == kind or (step := row.get(kind)) is None):
-                    raise Unexpected(index, states)
+                    raise UnexpectedTokenError(index, states)
                 if step >= 0:
                     states.append(step)
                     values.append(token)
@@ -79,7 +79,7 @@ class Machine:
                     value = build(source, _spliced(children, keep), begin, last_end if size else begin)
                     depth += 1
                     if depth > MAX_DEPTH:
-                        raise SyntaxFailure(f"this is nested deeper than {MAX_DEPTH} levels", begin, last_end)
+                        raise ParseError(f"this is nested deeper than {MAX_DEPTH} levels", begin, last_end)
                 jump = (states[-1], origin, key, kind)
                 state = jumps.get(jump)
                 if state is None:

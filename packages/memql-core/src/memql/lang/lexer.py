@@ -11,82 +11,13 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["DIRECTIVES", "KEYWORDS", "MAX_DEPTH", "RELATIONS", "Comment", "Lexed", "Token", "lex"]
+from memql.lang.words import DIRECTIVES, KEYWORDS, LITERALS, RELATIONS
+
+__all__ = ["END", "ERROR", "MAX_DEPTH", "Comment", "Lexed", "Token", "lex"]
 
 MAX_DEPTH = 200
 """How deep brackets, and the tree as a whole, may nest."""
 
-DIRECTIVES = frozenset(
-    {
-        "asOf",
-        "count",
-        "history",
-        "paginate",
-        "select",
-        "shape",
-        "shapeWithBundle",
-        "sort",
-        "withDeleted",
-        "withDepth",
-    }
-)
-RELATIONS = frozenset(
-    {"aliasOf", "childOf", "contains", "createdBy", "equals", "ids", "interactsWith", "owns", "parentOf"}
-)
-_LITERALS = frozenset({"true", "false", "null", "nil"})
-KEYWORDS = _LITERALS | frozenset(
-    [
-        "args",
-        "array",
-        "as",
-        "asOf",
-        "auth",
-        "automation",
-        "body",
-        "builtin",
-        "concept",
-        "count",
-        "delete",
-        "else",
-        "enum",
-        "env",
-        "filter",
-        "for",
-        "has",
-        "if",
-        "in",
-        "include",
-        "insert",
-        "latest",
-        "logic",
-        "map",
-        "matches",
-        "mutation",
-        "nil",
-        "not",
-        "paginate",
-        "params",
-        "policy",
-        "prompt",
-        "provider",
-        "publishEvent",
-        "query",
-        "range",
-        "return",
-        "seed",
-        "shape",
-        "sort",
-        "spec",
-        "startsWith",
-        "step",
-        "string",
-        "tool",
-        "trait",
-        "update",
-        "use",
-        "when",
-    ]
-)
 # Keywords that are one only before certain characters; all others are one before anything but `:` and `:=`.
 _LETTER = "letter"
 _BEFORE = {
@@ -209,7 +140,7 @@ def _word_kinds(text: str, word: str, end: int) -> tuple[str, str]:
     """The kind and alternative kind of a word that may be more than a name, from what follows it."""
     match = _NEXT.match(text, end)
     after = (match and match[1]) or ""
-    if word in _LITERALS:
+    if word in LITERALS:
         return "IDENT", word
     if after in (":", ":="):
         return "IDENT", ""

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from memql.errors import Code, MemqlError
 from memql.lang import _build_declarations, _build_expressions, _build_requests, ast
 from memql.lang._explain import explain
 from memql.lang._recovery import Chunk, next_chunk, restart_after
-from memql.lang._source import ACTIONS, Source, SyntaxFailure
+from memql.lang._source import ACTIONS, ParseError, Source
 from memql.lang.diagnostics import Finding
-from memql.lang.lalr import Machine, Unexpected
+from memql.lang.lalr import Machine, UnexpectedTokenError
 from memql.lang.lexer import END, Comment, Lexed, Token, lex
 from memql.lang.tables import load_tables
 
@@ -38,8 +38,6 @@ _CACHED_REQUESTS = 1024
 _CACHED_LENGTH = 8 * 1024
 _CONTEXT_WIDTH = 100
 _BUILDERS = (_build_declarations, _build_expressions, _build_requests)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def parse_file(text: str, file: str = "<text>") -> ParsedFile:
     try:
         tree = _run(source, lexed.tokens, "file")
         findings: tuple[Finding, ...] = ()
-    except SyntaxFailure as failure:
+    except ParseError as failure:
         source = Source(text, file, lexed)
         tree, findings = _recover(source, lexed, failure)
     comments = sorted([*lexed.comments, *source.unused_docs()], key=lambda comment: comment.start)
@@ -129,7 +127,7 @@ def _parse_text(text: str, start: str, *, raw: bool = False) -> Any:
     source = Source(text, "", lexed, raw=raw)
     try:
         return _run(source, lexed.tokens, start)
-    except SyntaxFailure as failure:
+    except ParseError as failure:
         raise _syntax_error(source, failure) from None
 
 
@@ -141,14 +139,14 @@ def _run(source: Source, tokens: list[Token], start: str) -> Any:
     machine = _machine()
     try:
         value = machine.parse(source, tokens, start)
-    except Unexpected as stop:
+    except UnexpectedTokenError as stop:
         raise explain(tokens, stop.index, machine.expected(stop.states)) from None
     if source.least_int is not None:
-        raise SyntaxFailure("the number does not fit into 64 bits", source.least_int, source.least_int + 19)
+        raise ParseError("the number does not fit into 64 bits", source.least_int, source.least_int + 19)
     return value
 
 
-def _syntax_error(source: Source, failure: SyntaxFailure) -> MemqlError:
+def _syntax_error(source: Source, failure: ParseError) -> MemqlError:
     span = source.span(failure.start, failure.end)
     line = source.line_text(span.line)
     width = max(1, (span.end_column if span.end_line == span.line else len(line) + 1) - span.column)
@@ -165,10 +163,10 @@ def _syntax_error(source: Source, failure: SyntaxFailure) -> MemqlError:
     )
 
 
-def _recover(source: Source, lexed: Lexed, first: SyntaxFailure) -> tuple[ast.File, tuple[Finding, ...]]:
+def _recover(source: Source, lexed: Lexed, first: ParseError) -> tuple[ast.File, tuple[Finding, ...]]:
     """Parse declaration by declaration, reporting each that fails; ``first`` is what failed on the whole."""
     tokens = lexed.tokens
-    failures: list[SyntaxFailure] = []
+    failures: list[ParseError] = []
     files: list[ast.File] = []
     declared = False
     at = 0
@@ -180,7 +178,7 @@ def _recover(source: Source, lexed: Lexed, first: SyntaxFailure) -> tuple[ast.Fi
         try:
             _refuse_misplaced(part, chunk, declared)
             files.append(_run(source, part, "file"))
-        except SyntaxFailure as failure:
+        except ParseError as failure:
             failures.append(failure)
             at = restart_after(source.text, tokens, chunk, failure.start)
         declared = declared or chunk.head != "use"
@@ -200,7 +198,7 @@ def _refuse_misplaced(part: list[Token], chunk: Chunk, declared: bool) -> None:
     """Refuse retired forms that the grammar has no rule for (spec "Reserved names"), and late imports."""
     head = next((token for token in part if token.value == chunk.head), part[0])
     if chunk.head == "func":
-        raise SyntaxFailure(
+        raise ParseError(
             "`func (..)` is retired; declare a `query`, `mutation`, `logic` or `automation` with an `args` block",
             head.start,
             head.end,
@@ -211,11 +209,11 @@ def _refuse_misplaced(part: list[Token], chunk: Chunk, declared: bool) -> None:
     if not any(token.kind == "{" for token in part):
         words = [token.value for token in part if token.kind == "IDENT" and token is not head]
         module, name = ".".join(words[:-1]) or "<namespace>.<kind>", words[-1] if words else "<name>"
-        raise SyntaxFailure(
+        raise ParseError(
             f"`use` without braces is retired; write `use {module}.{{ {name} }}`",
             head.start,
             part[-1].end,
             code="legacy-form",
         )
     if declared:
-        raise SyntaxFailure("imports stand before the first declaration; move this `use` up", head.start, head.end)
+        raise ParseError("imports stand before the first declaration; move this `use` up", head.start, head.end)

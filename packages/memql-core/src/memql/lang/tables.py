@@ -11,11 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from lark.grammar import Rule
-    from lark.parsers.lalr_analysis import LALR_Analyzer
+from typing import Any, NamedTuple
 
 __all__ = ["STARTS", "Production", "Tables", "compile_tables", "load_tables"]
 
@@ -86,14 +82,16 @@ def compile_tables(grammar: str) -> Tables:
     :raises ValueError: when the grammar has a conflict other than the documented one on ``-``.
     """
     from lark.common import ParserConf
-    from lark.load_grammar import load_grammar
+    from lark.load_grammar import GrammarBuilder
     from lark.parsers.lalr_analysis import LALR_Analyzer, Shift
 
-    loaded, _ = load_grammar(grammar, _GRAMMAR, [], False)
+    builder = GrammarBuilder()
+    builder.load_grammar(grammar, _GRAMMAR)
+    loaded = builder.build()
     terminals, rules, _ = loaded.compile(list(STARTS), "*")
     # A terminal with a pattern is a literal of the grammar; the driver knows it by its text.
     spelling = {item.name: item.pattern.value for item in terminals if item.pattern is not None}
-    analyzer = LALR_Analyzer(ParserConf(rules, {}, list(STARTS)), strict=False)
+    analyzer: Any = LALR_Analyzer(ParserConf(rules, {}, list(STARTS)), strict=False)
     analyzer.compute_lalr()
     _refuse_conflicts(analyzer, spelling)
     table = analyzer.parse_table
@@ -120,7 +118,7 @@ def compile_tables(grammar: str) -> Tables:
     )
 
 
-def _production(rule: Rule) -> Production:
+def _production(rule: Any) -> Production:
     keep = tuple(
         (index, not symbol.is_term and symbol.name.startswith("_"))
         for index, symbol in enumerate(rule.expansion)
@@ -140,7 +138,7 @@ def _production(rule: Rule) -> Production:
     )
 
 
-def _refuse_conflicts(analyzer: LALR_Analyzer, spelling: dict[str, str]) -> None:
+def _refuse_conflicts(analyzer: Any, spelling: dict[str, str]) -> None:
     for state in analyzer.lr0_itemsets:
         for terminal in state.lookaheads:
             if terminal in state.transitions and spelling.get(terminal.name) != _CONTINUES:
