@@ -1,0 +1,1 @@
+"""MemqlService: streams over gRPC and WebSocket, the HTTP endpoints, and graceful draining."""

@@ -1,0 +1,101 @@
+"""Frames of a stream to requests and back; the protobuf form. The JSON form is in
+:mod:`memql.server.json_codec`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from memql.server.replies import Payload, QueryReply
+from memql.server.value_rows import to_message
+from memql.wire.frames import EventFrame, QueryRequest, RowsChunk, decode_client, encode_server
+from memql.wire.messages import QueryResultChunk
+from memql.wire.payloads import SERVER
+from memql.wire.protobuf import MalformedMessageError
+
+__all__ = ["BadFrameError", "Codec", "ProtobufCodec", "Request"]
+
+_EVENT = SERVER.by_name["event"].number
+_QUERY_RESULT = SERVER.by_name["query_result"].number
+
+
+class BadFrameError(Exception):
+    """A frame that cannot be read; ``message_id`` is what it could be answered to, when that much was
+    readable."""
+
+    def __init__(self, reason: str, message_id: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.message_id = message_id
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An opened client envelope. ``name`` is empty when the payload is missing or unknown.
+
+    ``message`` is a :class:`~memql.wire.frames.QueryRequest` or a generated message.
+    """
+
+    message_id: str
+    name: str = ""
+    message: Any = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Codec(Protocol):
+    """One encoding of the stream."""
+
+    def decode(self, data: bytes | str) -> Request:
+        """Open a frame.
+
+        :raises BadFrameError: when it is none.
+        """
+        ...
+
+    def encode(
+        self, next_id: Callable[[], str], correlate_to: str, payload: Payload, *, json_rows: bool
+    ) -> Iterator[bytes | str]:
+        """The frames of a payload; several only for a query's result.
+
+        :param next_id: gives each frame its message id.
+        :param json_rows: whether the client takes rows as JSON bytes.
+        """
+        ...
+
+
+class ProtobufCodec:
+    """Binary protobuf, as gRPC carries it."""
+
+    def decode(self, data: bytes | str) -> Request:
+        """Open a frame; see :class:`Codec`."""
+        if isinstance(data, str):
+            raise BadFrameError("a text frame came where binary protobuf was expected")
+        message_id = ""
+        try:
+            frame = decode_client(data)
+            message_id = frame.message_id
+            if not frame.name:
+                return Request(message_id, metadata=frame.metadata)
+            query = frame.name == "execute_query"
+            message = QueryRequest.decode(frame.body) if query else frame.message()
+        except MalformedMessageError as error:
+            raise BadFrameError(f"the frame cannot be decoded: {error}", message_id) from error
+        return Request(message_id, frame.name, message, frame.metadata)
+
+    def encode(
+        self, next_id: Callable[[], str], correlate_to: str, payload: Payload, *, json_rows: bool
+    ) -> Iterator[bytes | str]:
+        """The frames of a payload; see :class:`Codec`."""
+        if isinstance(payload, EventFrame):
+            yield encode_server(next_id(), correlate_to, _EVENT, payload.encode())
+        elif not isinstance(payload, QueryReply):
+            number = SERVER.by_message[type(payload)].number
+            yield encode_server(next_id(), correlate_to, number, bytes(payload))
+        elif json_rows:
+            for rows, last in payload.result.chunks():
+                chunk = RowsChunk(payload.request_id, rows, last).encode()
+                yield encode_server(next_id(), correlate_to, _QUERY_RESULT, chunk)
+        else:
+            whole = QueryResultChunk(request_id=payload.request_id, result=to_message(payload.result), done=True)
+            yield encode_server(next_id(), correlate_to, _QUERY_RESULT, bytes(whole))

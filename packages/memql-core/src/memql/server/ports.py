@@ -1,0 +1,241 @@
+"""What the server needs from the rest of the process, as protocols: it can be read, tested and replaced
+alone.
+
+The engine, the tools, the bus and the automations fit these protocols as they are; ``memql.node`` hands them
+in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from memql.auth import Actor
+from memql.engine.context import RequestContext
+from memql.engine.result import Result
+from memql.engine.tools.dispatch import ClientExecution, ToolOutcome
+from memql.events import Bus, Event
+from memql.lang.catalog import Catalog, Tool
+from memql.server.sense_ports import Sense
+
+if TYPE_CHECKING:
+    from memql.server.subscriptions.tail import LogTail
+
+__all__ = [
+    "Authenticator",
+    "Automations",
+    "Credentials",
+    "Engine",
+    "EventLog",
+    "LogSample",
+    "NodeIdentity",
+    "Policies",
+    "PolicyOutcome",
+    "Principal",
+    "RunAccepted",
+    "RunComplete",
+    "RunEvent",
+    "RunStep",
+    "Services",
+    "Tools",
+]
+
+
+class Engine(Protocol):
+    """The engine facade, as far as sessions use it."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The tree in force."""
+        ...
+
+    async def execute(
+        self,
+        text: str,
+        *,
+        actor: Actor,
+        variables: Mapping[str, Any] | None = None,
+        client_id: str = "",
+        timeout: float | None = None,
+    ) -> Result:
+        """Run raw text; raises MemqlError."""
+        ...
+
+    async def may_read(self, event: Event, actor: Actor) -> bool:
+        """Whether the actor may read the row that a graph event is about."""
+        ...
+
+
+class Tools(Protocol):
+    """The tool dispatcher."""
+
+    def visible(self, ctx: RequestContext) -> list[Tool]:
+        """The tools this caller may call, by name."""
+        ...
+
+    async def call(
+        self, name: str, args: Mapping[str, Any], ctx: RequestContext, client: ClientExecution | None = None
+    ) -> ToolOutcome:
+        """Run a tool as the caller; failures are outcomes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOutcome:
+    """What a decision policy gave: its value and, when asked for, how it came to it."""
+
+    value: Any
+    trace: Any = None
+
+
+class Policies(Protocol):
+    """Decision policies."""
+
+    async def evaluate(self, name: str, args: Mapping[str, Any], ctx: RequestContext, *, trace: bool) -> PolicyOutcome:
+        """Evaluate for a client; raises MemqlError, ``UNKNOWN_FUNCTION`` when there is none of that name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAccepted:
+    """A manual run was taken on."""
+
+    run_id: str
+    automation: str
+    trigger_kind: str = ""
+    trigger_topic: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep:
+    """A step of a run ended. ``sequence`` counts from 1, ``duration`` is seconds."""
+
+    sequence: int
+    step_id: str
+    status: str
+    duration: float
+    output: Any = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComplete:
+    """A run ended. ``duration`` is seconds; ``error_code`` a gRPC status number, 0 when it went well."""
+
+    status: str
+    duration: float
+    step_count: int
+    error: str = ""
+    error_code: int = 0
+    error_message: str = ""
+
+
+RunEvent: TypeAlias = RunAccepted | RunStep | RunComplete
+
+
+class Automations(Protocol):
+    """Automations that can be run by hand."""
+
+    def run(
+        self,
+        name: str,
+        payload: Mapping[str, Any],
+        *,
+        actor: Actor,
+        concept: str = "",
+        topic: str = "",
+        timeout: float,
+    ) -> AsyncIterator[RunEvent]:
+        """Run once: accepted first, complete last; raises MemqlError when it cannot begin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogSample:
+    """The log at one moment: the last number drawn, then the transaction ids between which some may be open.
+
+    Every number up to ``last_number`` belongs to a transaction before ``next_transaction``; every transaction before
+    ``oldest_open`` has ended.
+    """
+
+    last_number: int
+    oldest_open: int
+    next_transaction: int
+
+
+class EventLog(Protocol):
+    """The durable log of graph events. Numbers are ``Event.log_seq``; only committed rows are seen."""
+
+    async def sample(self) -> LogSample:
+        """Look at where the log stands."""
+        ...
+
+    async def numbers(self, after: int, upto: int | None = None) -> Sequence[int]:
+        """The numbers in ``after < number <= upto``, ascending."""
+        ...
+
+    async def read(self, after: int, limit: int) -> Sequence[Event]:
+        """Events with a number above ``after``, ascending, at most ``limit``."""
+        ...
+
+    async def fetch(self, numbers: Sequence[int]) -> Sequence[Event]:
+        """The events of these numbers, ascending."""
+        ...
+
+    async def oldest(self) -> int | None:
+        """The lowest number still held; None when the log is empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a caller showed: the ``authorization`` value, empty when none, and where it called from."""
+
+    authorization: str = ""
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who a stream belongs to."""
+
+    actor: Actor
+    kind: Literal["user", "service", "operator", "guest"] = "user"
+
+
+class Authenticator(Protocol):
+    """Turns credentials into a principal."""
+
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        """Verify; raises MemqlError ``UNAUTHENTICATED`` or ``FORBIDDEN``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeIdentity:
+    """Which node this is."""
+
+    id: str
+    type: str
+    flavor: str = ""
+    address: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """Everything a handler can reach. A part that is None is not on this node; asking for it is ``Unavailable``."""
+
+    identity: NodeIdentity
+    engine: Engine
+    bus: Bus
+    version: str
+    tools: Tools | None = None
+    policies: Policies | None = None
+    automations: Automations | None = None
+    sense: Sense | None = None
+    tail: LogTail | None = None
+    drain: Callable[[str], bool] | None = None
+    """Starts the node's graceful stop, with a reason; False when it is under way already."""

@@ -1,0 +1,298 @@
+"""One stream, whatever carries it (spec "Envelopes", "Replies, errors, cancel").
+
+Every request is a task of its own in the session's task group and is answered exactly once; nothing a handler
+does can end the stream or hold up the receive loop. The transport gives frames to :meth:`Session.receive` and
+writes the frames it is handed; a lock makes it the one writer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from itertools import count
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+from memql.auth import Actor
+from memql.errors import Code, MemqlError
+from memql.server.codec import BadFrameError, Codec, Request
+from memql.server.gate import QueryGate
+from memql.server.limits import Limits
+from memql.server.ports import Principal, Services
+from memql.server.replies import Payload, coded, query_error
+from memql.server.routing import MAX_TIMEOUT, Route, RouteTable, request_text
+from memql.server.subscriptions.registry import Subscriptions
+from memql.server.waiters import ClientCalls
+
+__all__ = ["FEATURES", "Call", "Session", "StreamClosedError"]
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 30.0
+"""A stream that was sent nothing for so long gets a heartbeat."""
+
+FEATURES = ("json-rows", "event-seq", "drain-notice")
+"""What this server offers beyond the original protocol."""
+
+Write = Callable[[bytes | str], Awaitable[None]]
+
+
+class StreamClosedError(Exception):
+    """The transport can take no more frames; raised by it, handled here."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on one session. ``timeout`` is what the client asked for, in seconds, or None."""
+
+    session: Session
+    route: Route
+    message: Any
+    message_id: str
+    request_id: str
+    timeout: float | None = None
+    cancelled: bool = False
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks."""
+        return self.session.principal.actor
+
+    @property
+    def services(self) -> Services:
+        """The node's parts."""
+        return self.session.services
+
+    async def send(self, payload: Payload) -> None:
+        """Send a payload before the last one."""
+        await self.session.send(payload, self.message_id)
+
+
+class Session:
+    """The state of one open stream. Enter it before the first frame; leaving it cancels everything it
+    opened."""
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        routes: RouteTable,
+        principal: Principal,
+        codec: Codec,
+        write: Write,
+        limits: Limits = Limits(),  # noqa: B008  frozen
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.services = services
+        self.principal = principal
+        self.codec = codec
+        self.limits = limits
+        self.client_id = ""
+        self.features: frozenset[str] = frozenset()
+        self.last_sent = time.monotonic()
+        self.refusal: MemqlError | None = None
+        """When set, further requests are refused with it; the drain sets it."""
+        self.subscriptions = Subscriptions(self)
+        self.client_calls = ClientCalls(self)
+        self._routes = routes
+        self._write = write
+        self._lock = anyio.Lock()
+        self._tasks = anyio.create_task_group()
+        self._inflight: dict[str, Call] = {}
+        self._gate = QueryGate(limits)
+        self._idle: anyio.Event | None = None
+        self._numbers = count(1)
+
+    async def __aenter__(self) -> Session:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._tasks.cancel_scope.cancel()
+        return await self._tasks.__aexit__(kind, error, trace)
+
+    # --- in -------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes | str) -> None:
+        """Take one frame from the client. Never waits and never raises; answers are sent by tasks.
+
+        :raises BadFrameError: when it cannot be read; :meth:`refuse_frame` answers it.
+        """
+        self.dispatch(self.codec.decode(data))
+
+    def refuse_frame(self, error: BadFrameError) -> None:
+        """Answer a frame that could not be read."""
+        failure = MemqlError(Code.INVALID_ARGUMENT, error.reason)
+        self.post(query_error(error.message_id, failure), error.message_id)
+
+    def dispatch(self, request: Request) -> None:
+        """Start answering a request."""
+        request_id = request_text(request.message) or request.message_id or uuid.uuid4().hex
+        route = self._routes.get(request.name)
+        if route is None:
+            what = f"payload {request.name!r}" if request.name else "an empty or unknown payload"
+            failure = MemqlError(Code.UNIMPLEMENTED, f"{what} is not answered by this node")
+            self.post(query_error(request_id, failure), request.message_id)
+            return
+        call = Call(self, route, request.message, request.message_id, request_id)
+        try:
+            call.timeout = _timeout(request)
+            if route.inline is not None:
+                if (payload := route.inline(call)) is not None:
+                    self.post(payload, call.message_id)
+                return
+            self._admit(call)
+        except MemqlError as error:
+            self.post(route.failure(call, error), call.message_id)
+            return
+        self._tasks.start_soon(self._run, call, name=f"{request.name} {request_id}")
+
+    def cancel(self, request_id: str) -> bool:
+        """Cancel an unfinished request; False when there is none of that id."""
+        call = self._inflight.get(request_id)
+        if call is None or call.cancelled:
+            return False
+        call.cancelled = True
+        call.scope.cancel()
+        return True
+
+    def start(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any, name: str) -> None:
+        """Run a task that lives as long as the stream; it must handle its own failures."""
+        self._tasks.start_soon(work, *args, name=name)
+
+    # --- out ------------------------------------------------------------------------------------------------
+
+    def post(self, payload: Payload, correlate_to: str = "") -> None:
+        """Send from a task of its own."""
+        self._tasks.start_soon(self.send, payload, correlate_to, name="reply")
+
+    async def send(
+        self, payload: Payload, correlate_to: str = "", *, before_last: Callable[[], None] | None = None
+    ) -> None:
+        """Send a payload's frames; a closed stream swallows them.
+
+        :param before_last: called when only the last frame is left; that one is no longer cancelled.
+        """
+        frames = self.codec.encode(self._next_id, correlate_to, payload, json_rows="json-rows" in self.features)
+        current = next(frames)
+        for following in frames:
+            await self._send_frame(current)
+            current = following
+        async with self._lock:
+            if before_last is not None:
+                before_last()
+            # Half a frame would break the stream, and a request must not be answered twice.
+            with anyio.CancelScope(shield=True):
+                await self._put(current)
+
+    async def _send_frame(self, frame: bytes | str) -> None:
+        async with self._lock:
+            with anyio.CancelScope(shield=True):
+                await self._put(frame)
+
+    async def _put(self, frame: bytes | str) -> None:
+        try:
+            await self._write(frame)
+        except StreamClosedError:
+            return
+        self.last_sent = time.monotonic()
+
+    def _next_id(self) -> str:
+        return format(next(self._numbers), "x")
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    @property
+    def inflight(self) -> int:
+        """How many requests are unfinished."""
+        return len(self._inflight)
+
+    async def wait_idle(self) -> None:
+        """Return when no request is unfinished."""
+        while self._inflight:
+            if self._idle is None:
+                self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def _admit(self, call: Call) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        if call.request_id in self._inflight:
+            raise MemqlError(
+                Code.ALREADY_EXISTS, f"request id {call.request_id!r} is still unfinished; use a fresh one"
+            )
+        gated = call.route.is_query and self._gate.limited
+        if gated:
+            self._gate.enter()
+        elif len(self._inflight) - self._gate.entered >= self.limits.inflight:
+            raise MemqlError(
+                Code.RESOURCE_EXHAUSTED,
+                f"the stream has {self.limits.inflight} unfinished requests; wait for answers before sending more",
+            )
+        self._inflight[call.request_id] = call
+
+    async def _run(self, call: Call) -> None:
+        gated = call.route.is_query and self._gate.limited
+        try:
+            failure = await self._attempt(call, gated=gated)
+            if failure is not None:
+                await self.send(call.route.failure(call, failure), call.message_id)
+        finally:
+            del self._inflight[call.request_id]
+            if gated:
+                self._gate.leave()
+            if not self._inflight and self._idle is not None:
+                self._idle.set()
+                self._idle = None
+
+    async def _attempt(self, call: Call, *, gated: bool) -> MemqlError | None:
+        """Run the handler and send its answer; the failure to report instead, if any."""
+        limit = min(call.timeout or call.route.timeout, MAX_TIMEOUT)
+        answered = False
+
+        def settle() -> None:
+            nonlocal answered
+            answered = True
+
+        try:
+            with call.scope:
+                payload = await self._handle(call, limit, gated=gated)
+                # From here on time passes at the client's pace; only cancelling still counts.
+                call.scope.deadline = math.inf
+                if payload is not None:
+                    await self.send(payload, call.message_id, before_last=settle)
+                else:
+                    settle()
+        except Exception as error:
+            return coded(error)
+        if answered:
+            return None
+        if call.cancelled:
+            return MemqlError(Code.CANCELLED, "the request was cancelled by its client", retryable=False)
+        return MemqlError(Code.TIMEOUT, f"the request did not finish within {limit:g} s", retryable=True)
+
+    async def _handle(self, call: Call, limit: float, *, gated: bool) -> Payload | None:
+        assert call.route.handler is not None
+        call.scope.deadline = anyio.current_time() + limit
+        if not gated:
+            return await call.route.handler(call)
+        async with self._gate:
+            return await call.route.handler(call)
+
+
+def _timeout(request: Request) -> float | None:
+    text = request.metadata.get("timeout_ms")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise MemqlError(Code.INVALID_ARGUMENT, f"metadata.timeout_ms is {text!r}: expected whole milliseconds above 0")
+    return min(int(text) / 1000, MAX_TIMEOUT)

@@ -1,0 +1,1 @@
+"""Subscriptions: patterns, positions in the log, and delivery."""

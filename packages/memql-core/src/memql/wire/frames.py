@@ -1,0 +1,230 @@
+"""Envelopes and hot payloads as bytes, decoded no further than needed.
+
+An envelope is opened into a :class:`Frame`, whose body stays bytes until somebody asks for its message.
+Queries, row chunks and events have their own light classes here; everything else is a generated message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import betterproto2
+
+from memql.wire.payloads import CLIENT, SERVER, PayloadTable
+from memql.wire.protobuf import (
+    MalformedMessageError,
+    bool_field,
+    bytes_field,
+    fields,
+    text,
+    text_field,
+    varint_field,
+)
+from memql.wire.structs import decode_struct, encode_struct
+
+__all__ = [
+    "EventFrame",
+    "Frame",
+    "QueryRequest",
+    "RowsChunk",
+    "decode_client",
+    "decode_server",
+    "encode_client",
+    "encode_server",
+]
+
+_METADATA = 3
+_JSON_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An opened envelope. ``name`` is the payload's field name, empty when there is none that is known.
+
+    ``body`` is the payload's bytes; :meth:`message` decodes them.
+    """
+
+    message_id: str = ""
+    correlate_to: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    number: int = 0
+    body: bytes = b""
+    table: PayloadTable = CLIENT
+
+    def message(self) -> betterproto2.Message:
+        """The payload as a generated message.
+
+        :raises MalformedMessageError: when the bytes are no such message.
+        """
+        return parse(self.table.by_number[self.number].message, self.body)
+
+
+def parse(kind: type[betterproto2.Message], data: bytes) -> betterproto2.Message:
+    """Decode a generated message.
+
+    :raises MalformedMessageError: when the bytes are no such message.
+    """
+    try:
+        return kind.parse(data)
+    except (ValueError, EOFError, TypeError, NotImplementedError, OverflowError) as error:
+        raise MalformedMessageError(f"not a {kind.__name__}: {error}") from error
+
+
+def decode_client(data: bytes) -> Frame:
+    """Open a ``MemqlClientMessage``.
+
+    :raises MalformedMessageError: for bytes that are no envelope.
+    """
+    return _decode(data, CLIENT)
+
+
+def decode_server(data: bytes) -> Frame:
+    """Open a ``MemqlServerMessage``.
+
+    :raises MalformedMessageError: for bytes that are no envelope.
+    """
+    return _decode(data, SERVER)
+
+
+def encode_client(message_id: str, number: int, body: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
+    """A ``MemqlClientMessage`` around the bytes of payload ``number``."""
+    entries = [_entry(key, value) for key, value in (metadata or {}).items()]
+    return b"".join((text_field(1, message_id), *entries, bytes_field(number, body)))
+
+
+def encode_server(message_id: str, correlate_to: str, number: int, body: bytes) -> bytes:
+    """A ``MemqlServerMessage`` around the bytes of payload ``number``."""
+    return text_field(1, message_id) + text_field(2, correlate_to) + bytes_field(number, body)
+
+
+def _decode(data: bytes, table: PayloadTable) -> Frame:
+    message_id = correlate_to = name = ""
+    metadata: dict[str, str] = {}
+    number, body = 0, b""
+    for at, value in fields(data):
+        if at == 1:
+            message_id = text(value)
+        elif at == 2:
+            correlate_to = text(value)
+        elif at == _METADATA:
+            key, entry = _read_entry(_body(value))
+            metadata[key] = entry
+        elif payload := table.by_number.get(at):
+            # The last member of a oneof wins, as everywhere in protobuf.
+            number, body, name = at, _body(value), payload.name
+    return Frame(message_id, correlate_to, metadata, name, number, body, table)
+
+
+def _body(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise MalformedMessageError("a number stands where a message was expected")
+    return value
+
+
+def _entry(key: str, value: str) -> bytes:
+    return bytes_field(_METADATA, text_field(1, key) + text_field(2, value))
+
+
+def _read_entry(data: bytes) -> tuple[str, str]:
+    parts = dict(fields(data))
+    return text(parts.get(1, b"")), text(parts.get(2, b""))
+
+
+@dataclass(slots=True)
+class QueryRequest:
+    """``ExecuteQueryMsg`` with plain variables."""
+
+    request_id: str = ""
+    query: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
+    client_id: str = ""
+    cursor: str = ""
+
+    def encode(self) -> bytes:
+        """The bytes of the message."""
+        variables = bytes_field(3, encode_struct(self.variables)) if self.variables else b""
+        return b"".join(
+            (
+                text_field(1, self.request_id),
+                text_field(2, self.query),
+                variables,
+                text_field(4, self.client_id),
+                text_field(5, self.cursor),
+            )
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> QueryRequest:
+        """From the bytes of the message.
+
+        :raises MalformedMessageError: when they are none.
+        """
+        parts = dict(fields(data))
+        variables = parts.get(3)
+        return cls(
+            text(parts.get(1, b"")),
+            text(parts.get(2, b"")),
+            {} if variables is None else decode_struct(_body(variables)),
+            text(parts.get(4, b"")),
+            text(parts.get(5, b"")),
+        )
+
+
+@dataclass(slots=True)
+class RowsChunk:
+    """``QueryResultChunk`` of a client that announced ``json-rows``: ``json`` is
+    ``{"nodes","edges","rootIds","data","meta"}``, UTF-8, as the database built it."""
+
+    request_id: str
+    json: bytes
+    done: bool
+
+    def encode(self) -> bytes:
+        """The bytes of the message."""
+        return text_field(1, self.request_id) + bool_field(3, self.done) + bytes_field(_JSON_ROWS, self.json)
+
+    @classmethod
+    def decode(cls, data: bytes) -> RowsChunk:
+        """From the bytes of the message; a chunk with ``result`` instead has empty ``json``.
+
+        :raises MalformedMessageError: when they are none.
+        """
+        parts = dict(fields(data))
+        return cls(text(parts.get(1, b"")), _body(parts.get(_JSON_ROWS, b"")), bool(parts.get(3, 0)))
+
+
+@dataclass(slots=True)
+class EventFrame:
+    """``EventNotification`` with a plain payload; ``kind`` is the wire number of an event kind."""
+
+    subscription_id: str
+    kind: int
+    ts: datetime
+    payload: Mapping[str, Any]
+    seq: int = 0
+    gap_before: bool = False
+    cursor: str = ""
+
+    def encode(self) -> bytes:
+        """The bytes of the message."""
+        return b"".join(
+            (
+                text_field(1, self.subscription_id),
+                varint_field(2, self.kind),
+                bytes_field(3, _timestamp(self.ts)),
+                bytes_field(4, encode_struct(self.payload)),
+                varint_field(200, self.seq),
+                bool_field(201, self.gap_before),
+                text_field(202, self.cursor),
+            )
+        )
+
+
+def _timestamp(moment: datetime) -> bytes:
+    micros = round(moment.timestamp() * 1_000_000)
+    seconds, rest = divmod(micros, 1_000_000)
+    return varint_field(1, seconds % (1 << 64)) + varint_field(2, rest * 1000)
