@@ -15,6 +15,7 @@ import pytest
 from memql.graph.database import Database
 from memql.graph.embedded import Cluster, EmbeddedServer
 from memql.graph.migrator import migrate
+from memql.lang.loader import Sources, read_sources
 
 _TEMPLATE_LOCK = 7756010113207019999
 
@@ -67,3 +68,9 @@ async def database(dsn: str) -> AsyncIterator[Database]:
     """An open, migrated, empty database."""
     async with Database.open(dsn) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def ops_tree() -> Sources:
+    """The worked example tree over the packaged one; ``load_tree(ops_tree).require()`` is its catalog."""
+    return read_sources([Path(__file__).parent / "trees" / "ops"])

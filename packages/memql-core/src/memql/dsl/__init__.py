@@ -1,0 +1,1 @@
+"""The embedded ``.memql`` tree: what every node has before an overlay adds to it."""

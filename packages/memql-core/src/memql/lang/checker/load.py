@@ -1,0 +1,109 @@
+"""Loading a tree: sources to a catalog, or to findings (spec "Names and loading")."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from memql.lang.catalog import Catalog, Construct
+from memql.lang.checker.check import Check
+from memql.lang.checker.concepts import finish_concepts, read_concepts, read_relationships
+from memql.lang.checker.declare import declare, parse_sources
+from memql.lang.checker.mutations import read_mutations
+from memql.lang.checker.names import Names
+from memql.lang.checker.predicates import read_predicates
+from memql.lang.checker.queries import read_queries
+from memql.lang.checker.report import Report
+from memql.lang.checker.shapes import read_shapes
+from memql.lang.checker.signatures import read_signatures
+from memql.lang.diagnostics import Finding, tree_refused
+from memql.lang.functions import CONFIG_KEYS
+from memql.lang.sources import Sources
+
+__all__ = ["Loaded", "load_tree"]
+
+ConstructT = TypeVar("ConstructT", bound=Construct)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The outcome of a check: a catalog when no finding is an error, and every finding by file and position."""
+
+    catalog: Catalog | None
+    findings: tuple[Finding, ...]
+
+    def require(self) -> Catalog:
+        """The catalog.
+
+        :raises MemqlError: ``TREE_REFUSED`` with all errors in its details.
+        """
+        if self.catalog is None:
+            raise tree_refused(self.findings)
+        return self.catalog
+
+
+def load_tree(
+    sources: Sources,
+    *,
+    rows_exist: Callable[[str], bool] | None = None,
+    previous: Catalog | None = None,
+    executors: Collection[str] | None = None,
+    config_keys: Collection[str] = CONFIG_KEYS,
+) -> Loaded:
+    """Check a tree and build its catalog. Pure: equal input gives equal output.
+
+    :param rows_exist: whether a concept id has rows; without it a breaking schema change is always an error.
+    :param previous: the catalog in force, to compare schemas with.
+    :param executors: the registered executor names, when builtins are to be held against them.
+    :param config_keys: the allow-list of ``actor.config.<key>``.
+    """
+    report = Report()
+    parsed, broken = parse_sources(sources.files, report)
+    tree = declare(parsed, broken, report)
+    check = Check(tree, Names(tree, report), report, sources.templates, config_keys, executors)
+    catalog = _run(check, version_of_sources(sources))
+    findings = report.sorted()
+    return Loaded(None if report.errors else catalog, findings)
+
+
+def version_of_sources(sources: Sources) -> str:
+    """A short hash of all texts: equal trees have equal versions."""
+    digest = hashlib.sha256()
+    for kind in (sources.files, sources.templates):
+        for path in sorted(kind):
+            digest.update(f"{len(path)}:{path}{len(kind[path])}:{kind[path]}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _run(check: Check, version: str) -> Catalog:
+    for declared in check.tree.declared:
+        check.by_key.setdefault((declared.space, declared.key), declared)
+    check.names.bind_imports()
+    read_concepts(check)
+    read_relationships(check)
+    read_signatures(check)
+    shapes = read_shapes(check)
+    specs = read_predicates(check)
+    finish_concepts(check)
+    queries = read_queries(check)
+    mutations = read_mutations(check)
+    check.names.report_unused()
+    return Catalog(
+        version=version,
+        concepts=dict(check.concepts),
+        shapes=_enabled(shapes),
+        specs=_enabled(specs),
+        queries=_enabled(queries),
+        mutations=_enabled(mutations),
+        disabled=_disabled(check),
+    )
+
+
+def _enabled(constructs: Mapping[str, ConstructT]) -> dict[str, ConstructT]:
+    return {key: construct for key, construct in constructs.items() if construct.annotations.enabled}
+
+
+def _disabled(check: Check) -> dict[str, str]:
+    return {declared.name: declared.kind for declared in check.tree.declared if not declared.enabled}
