@@ -1,0 +1,187 @@
+"""A server on a real socket with an engine made for the test, and a client that speaks frames."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import grpc.aio
+import msgspec
+import pytest
+
+from memql.auth import Actor, local_owner
+from memql.config import Settings
+from memql.engine.result import Meta, Result
+from memql.events import Bus, Event
+from memql.lang.catalog import Catalog
+from memql.server.grpc_server import serve_grpc
+from memql.server.grpc_service import SERVICE, MemqlService
+from memql.server.handlers import core_routes
+from memql.server.limits import Limits
+from memql.server.ports import Credentials, NodeIdentity, Principal, Services
+from memql.server.sessions import Sessions
+from memql.wire.frames import Frame, QueryRequest, decode_server, encode_client
+from memql.wire.payloads import CLIENT
+
+encode = msgspec.json.encode
+
+
+class FakeEngine:
+    """Answers ``rows <n>``, ``wait`` (until released), ``fail`` and whatever a test registers."""
+
+    def __init__(self) -> None:
+        self.catalog = Catalog(version="1")
+        self.release = anyio.Event()
+        self.waiting = anyio.Event()
+        self.running = 0
+        self.most_running = 0
+        self.stopped = 0
+        self.answers: dict[str, Callable[[], Awaitable[Result]]] = {}
+        self.unreadable: set[str] = set()
+
+    async def execute(
+        self,
+        text: str,
+        *,
+        actor: Actor,
+        variables: Mapping[str, Any] | None = None,
+        client_id: str = "",
+        timeout: float | None = None,
+    ) -> Result:
+        if text in self.answers:
+            return await self.answers[text]()
+        if text == "wait":
+            return await self._wait()
+        count = int(text.removeprefix("rows "))
+        rows = [encode({"n": n, "by": actor.created_by, **(variables or {})}) for n in range(count)]
+        return Result(data=rows, meta=Meta(count=count, client_id=client_id))
+
+    async def may_read(self, event: Event, actor: Actor) -> bool:
+        return event.id not in self.unreadable
+
+    async def _wait(self) -> Result:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        self.waiting.set()
+        try:
+            await self.release.wait()
+        except BaseException:
+            self.stopped += 1
+            raise
+        finally:
+            self.running -= 1
+        return Result(data=[b'"done"'])
+
+
+@dataclass
+class Wire:
+    """One stream, as frames."""
+
+    stream: Any
+    count: int = 0
+    pending: list[Frame] = field(default_factory=list)
+
+    async def send(self, message: Any, *, message_id: str = "", metadata: Mapping[str, str] | None = None) -> str:
+        """Send a generated message or a query; the message id it went under."""
+        self.count += 1
+        message_id = message_id or f"m{self.count}"
+        query = isinstance(message, QueryRequest)
+        number = CLIENT.by_name["execute_query"].number if query else CLIENT.by_message[type(message)].number
+        body = message.encode() if isinstance(message, QueryRequest) else bytes(message)
+        await self.raw(encode_client(message_id, number, body, metadata))
+        return message_id
+
+    async def raw(self, data: bytes) -> None:
+        await self.stream.write(data)
+
+    async def query(self, text: str, request_id: str = "", **variables: Any) -> str:
+        return await self.send(QueryRequest(request_id, text, variables))
+
+    async def receive(self, name: str = "") -> Frame:
+        """The next frame; with a name, the next of that payload, others kept for later."""
+        for frame in self.pending:
+            if not name or frame.name == name:
+                self.pending.remove(frame)
+                return frame
+        while True:
+            with anyio.fail_after(10):
+                data = await self.stream.read()
+            assert isinstance(data, bytes), "the stream ended"
+            frame = decode_server(data)
+            if not name or frame.name == name:
+                return frame
+            self.pending.append(frame)
+
+    async def message(self, name: str) -> Any:
+        return (await self.receive(name)).message()
+
+
+class LocalAuthenticator:
+    """Everybody is the local owner."""
+
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        return Principal(actor=local_owner())
+
+
+@dataclass
+class Node:
+    """A running server and its parts."""
+
+    services: Services
+    sessions: Sessions
+    engine: FakeEngine
+    bus: Bus
+    target: str
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Wire]:
+        options = [("grpc.max_receive_message_length", 1 << 26), ("grpc.max_send_message_length", 1 << 26)]
+        async with grpc.aio.insecure_channel(self.target, options=options) as channel:
+            stream = channel.stream_stream(f"/{SERVICE}/Stream")()
+            try:
+                yield Wire(stream)
+            finally:
+                stream.cancel()
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Node]]
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def services(engine: FakeEngine) -> Services:
+    return Services(
+        identity=NodeIdentity(id="node-1", type="bff"), engine=engine, bus=Bus(), version="0.1.0"
+    )
+
+
+@pytest.fixture
+def serve(engine: FakeEngine, services: Services) -> Serve:
+    @asynccontextmanager
+    async def open_node(limits: Limits = Limits()) -> AsyncIterator[Node]:  # noqa: B008
+        sessions = Sessions()
+        service = MemqlService(services, core_routes(), LocalAuthenticator(), sessions, limits)
+        settings = Settings.model_validate({"grpc_address": "127.0.0.1:0"})
+        async with serve_grpc(settings, [service.handlers()]) as address:
+            yield Node(services, sessions, engine, services.bus, str(address))
+
+    return open_node
+
+
+@pytest.fixture
+async def node(serve: Serve) -> AsyncIterator[Node]:
+    async with serve() as running:
+        yield running
+
+
+@pytest.fixture
+async def wire(node: Node) -> AsyncIterator[Wire]:
+    async with node.connect() as connected:
+        yield connected
