@@ -19,6 +19,7 @@ from memql.graph.database import Connection, Database
 from memql.graph.store import Store
 
 __all__ = [
+    "LOGGED_COLUMNS",
     "Head",
     "NewVersion",
     "Store",
@@ -33,7 +34,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """A version to write. ``id`` is the full id; JSON members are encoded when written.
+    """A version to write. ``id`` is the full id; JSON members are encoded when written; a payload may be JSON
+    text already.
 
     ``created_at`` is the wished-for instant, the database's clock when None; the stored one may be later.
     """
@@ -42,7 +44,7 @@ class NewVersion:
     concept: str
     created_by: str
     schema: Mapping[str, Any]
-    payload: Mapping[str, Any]
+    payload: Mapping[str, Any] | msgspec.Raw
     provenance: Mapping[str, Any]
     type: str = "object"
     metadata: Mapping[str, Any] | None = None
@@ -84,7 +86,7 @@ class Head:
     seq: int
 
 
-_COLUMNS = "id, concept, type, created_by, schema, payload, metadata, provenance, deleted"
+LOGGED_COLUMNS: LiteralString = "id, concept, type, created_by, schema, payload, metadata, provenance, deleted"
 _VALUES = (
     "%(id)s::text, %(concept)s::text, %(type)s::text, %(created_by)s::text, %(schema)s::jsonb, %(payload)s::jsonb, "
     "%(metadata)s::jsonb, %(provenance)s::jsonb, %(deleted)s::boolean"
@@ -102,18 +104,18 @@ _FIRST_SEQ = (
     "THEN 0 ELSE nextval('memory_seq') END"
 )
 _TO_LOG = (
-    ", logged AS (INSERT INTO {log} (" + _COLUMNS + ", updated, created_at, seq) "
+    ", logged AS (INSERT INTO {log} (" + LOGGED_COLUMNS + ", updated, created_at, seq) "
     "SELECT " + _VALUES + ", %(updated)s::boolean, created_at, seq "
     "FROM head) SELECT created_at, seq, previous_seq FROM head"
 )
 _APPEND = (
-    "WITH head AS (INSERT INTO {heads} AS h (" + _COLUMNS + ", created_at, seq) "
+    "WITH head AS (INSERT INTO {heads} AS h (" + LOGGED_COLUMNS + ", created_at, seq) "
     "VALUES (" + _VALUES + ", coalesce(%(created_at)s::timestamptz, clock_timestamp()), " + _FIRST_SEQ + ") "
     "ON CONFLICT (id) DO UPDATE SET " + _OVERWRITE + ", created_at = " + _LATER + " "
     "RETURNING created_at, seq, previous_seq)" + _TO_LOG
 )
 _INSERT_NEW = (
-    "WITH head AS (INSERT INTO {heads} AS h (" + _COLUMNS + ", created_at, seq) "
+    "WITH head AS (INSERT INTO {heads} AS h (" + LOGGED_COLUMNS + ", created_at, seq) "
     "VALUES (" + _VALUES + ", coalesce(%(created_at)s::timestamptz, clock_timestamp()), " + _FIRST_SEQ + ") "
     "ON CONFLICT (id) DO NOTHING RETURNING created_at, seq, previous_seq)" + _TO_LOG
 )
@@ -220,7 +222,7 @@ def parameters(version: NewVersion) -> dict[str, Any]:
 _encode = msgspec.json.Encoder().encode
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(value: Mapping[str, Any] | msgspec.Raw) -> str:
     return _encode(value).decode()
 
 
