@@ -38,6 +38,7 @@ from memql.engine.values.operators import (
 from memql.engine.values.results import descend, member
 from memql.engine.values.search import matches
 from memql.engine.values.static_types import TypeScope, compares_instants
+from memql.engine.values.walk import children
 from memql.errors import Code as ErrorCode
 from memql.errors import MemqlError
 from memql.lang import ast
@@ -145,10 +146,11 @@ class Compiler:
 
     def _object(self, entries: tuple[tuple[str, ast.Expr], ...]) -> Code:
         names = [name for name, _ in entries]
-        return strict(
-            lambda *values: dict(zip(names, values, strict=True)),
-            *[self.compile(value) for _, value in entries],
-        )
+        parts = [self.compile(value) for _, value in entries]
+        if self.mode != "write":
+            return strict(lambda *values: dict(zip(names, values, strict=True)), *parts)
+        omissible = [_argument_path(value) is not None for _, value in entries]
+        return strict(partial(_written_object, names, omissible), *parts)
 
     def _unary(self, op: str, operand: ast.Expr) -> Code:
         if op == "!":
@@ -300,19 +302,7 @@ def _argument_paths(term: ast.Expr) -> Iterator[Path]:
     if path := _argument_path(term):
         yield path
         return
-    children: tuple[ast.Expr, ...]
-    match term:
-        case ast.Compare(left=left, right=right) | ast.BinaryOp(left=left, right=right):
-            children = (left, right)
-        case ast.Call(args=args, named=named):
-            children = (*args, *(value for _, value in named))
-        case ast.ListExpr(items=children) | ast.BoolOp(items=children):
-            pass
-        case ast.Unary(operand=child) | ast.Member(base=child):
-            children = (child,)
-        case _:
-            children = ()
-    for child in children:
+    for child in children(term):
         yield from _argument_paths(child)
 
 

@@ -1,0 +1,325 @@
+"""The write pipeline (spec "Write pipeline"): every change of the graph goes through here.
+
+An insert that depends on nothing stored is one statement. Whatever depends on the latest version is compare-and-set:
+read the head, decide, write if the head has not moved; after a few losses the head is locked in a transaction, so
+that a write cannot starve. Events are published after commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from memql.engine.context import RequestContext
+from memql.engine.ports import Reader
+from memql.engine.values import equal
+from memql.engine.write.conditions import RowRuleGuard, not_found
+from memql.engine.write.events import WrittenRow, graph_events
+from memql.engine.write.intents import Intent
+from memql.errors import Code, MemqlError
+from memql.events.event import Event
+from memql.graph import log
+from memql.graph.database import Connection, Database
+from memql.graph.failures import translate
+from memql.graph.indexes import violated_field
+from memql.graph.log import Head, NewVersion, Written
+from memql.ids import content_id, qualify
+
+__all__ = ["Outcome", "Pipeline", "version_number"]
+
+_OPTIMISTIC_ATTEMPTS: Final = 2
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def version_number(created_at: datetime) -> int:
+    """The number of a version: its instant in microseconds since 1970."""
+    return (created_at - _EPOCH) // _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an intent: the row as it stands, with its whole payload, and whether this write made it."""
+
+    row: WrittenRow
+    written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """A version to write over the head that was seen, or None to leave things as they are."""
+
+    version: NewVersion | None
+    old_status: Any = None
+
+
+_Decide: TypeAlias = Callable[[Head | None, Connection | None, RequestContext], Awaitable[_Decision]]
+
+
+class Pipeline:
+    """Runs intents against one database.
+
+    :param publish: takes each event after its commit; must not wait.
+    :param reader: answers row conditions that need the graph.
+    :param salt: mixed into ids derived from content.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        publish: Callable[[Event], None],
+        reader: Callable[[], Reader],
+        salt: str = "",
+    ) -> None:
+        self._database = database
+        self._publish = publish
+        self._reader = reader
+        self._salt = salt
+
+    async def run(self, intent: Intent, ctx: RequestContext) -> Outcome:
+        """Carry out one write as ``ctx.actor``, inside ``ctx.connection``'s transaction if there is one.
+
+        :raises MemqlError: ``VALIDATION_FAILED`` and its kin for the payload, ``NOT_FOUND`` when there is no row to
+            change or the caller may not know of it, ``FORBIDDEN`` when the caller may not write such rows, ``CONFLICT``
+            when the version or a unique field stands against it.
+        """
+        guard = RowRuleGuard(intent.rules.concept)
+        guard.check_caller(ctx)
+        try:
+            if intent.kind == "insert":
+                return await self._insert(intent, guard, ctx)
+            return await self._change(intent, guard, ctx)
+        except psycopg.errors.UniqueViolation as error:
+            raise self._worded(translate(error), intent) from error
+        except MemqlError as error:
+            if "constraint" in error.details:
+                raise self._worded(error, intent) from error
+            raise
+
+    # --- insert -----------------------------------------------------------------------------------------------------
+
+    async def _insert(self, intent: Intent, guard: RowRuleGuard, ctx: RequestContext) -> Outcome:
+        rules = intent.rules
+        payload = rules.complete(intent.payload)
+        rules.check(payload)
+        guard.check_new(payload, ctx)
+        short = intent.id or content_id(rules.concept.key, payload, self._salt)
+        version = _version(intent, qualify(short, rules.concept.key), payload, ctx)
+        judged = guard.applies(ctx)
+        if judged and guard.by_graph:
+            return await self._insert_judged(version, intent, guard, ctx)
+        if judged or rules.immutable or intent.create_only or intent.idempotent:
+            return await self._replace(version.id, self._over(version, intent, guard), intent, ctx)
+        written = await log.append(ctx.connection or self._database, version, store=rules.store)
+        return self._done(version, written, intent, ctx)
+
+    def _over(self, version: NewVersion, intent: Intent, guard: RowRuleGuard) -> _Decide:
+        """Decide an insert whose id may have versions."""
+
+        async def decide(head: Head | None, connection: Connection | None, ctx: RequestContext) -> _Decision:
+            if head is None:
+                return _Decision(version)
+            if intent.create_only or (intent.idempotent and not head.deleted and equal(head.payload, version.payload)):
+                return _Decision(None)
+            before = await self._last_live(head, intent, connection)
+            if before is not None:
+                if not await guard.may_change(before, ctx, self._reader()):
+                    raise not_found(version.concept, version.id)
+                intent.rules.check_immutable(before.payload, _payload(version))
+            return _Decision(version)
+
+        return decide
+
+    async def _last_live(self, head: Head, intent: Intent, connection: Connection | None) -> Head | None:
+        if not head.deleted:
+            return head
+        return await log.last_live(connection or self._database, head.id, store=intent.rules.store)
+
+    async def _insert_judged(
+        self, version: NewVersion, intent: Intent, guard: RowRuleGuard, ctx: RequestContext
+    ) -> Outcome:
+        """Insert, and take it back unless the row rule shows the caller the new row."""
+
+        async def work(connection: Connection) -> tuple[Outcome, list[Event]]:
+            events: list[Event] = []
+            within = replace(ctx, connection=connection, deferred=events)
+            outcome = await self._replace(version.id, self._over(version, intent, guard), intent, within)
+            if outcome.written and not await guard.is_visible(version.id, within, self._reader()):
+                raise MemqlError(
+                    Code.FORBIDDEN, f"the row rule of {version.concept} does not grant you the row you would write"
+                )
+            return outcome, events
+
+        if ctx.connection is not None:
+            outcome, events = await work(ctx.connection)
+        else:
+            outcome, events = await self._database.transaction(work)
+        self._emit(events, ctx)
+        return outcome
+
+    # --- update, delete ----------------------------------------------------------------------------------------------
+
+    async def _change(self, intent: Intent, guard: RowRuleGuard, ctx: RequestContext) -> Outcome:
+        concept = intent.rules.concept.key
+        if not intent.id:
+            raise MemqlError(
+                Code.INVALID_ARGUMENT, f"{intent.kind} of {concept} needs the id of the row", context=concept
+            )
+        node_id = qualify(intent.id, concept)
+
+        async def decide(head: Head | None, connection: Connection | None, ctx: RequestContext) -> _Decision:
+            if head is not None and head.deleted and intent.kind == "delete" and intent.idempotent:
+                return _Decision(None)
+            if head is None or head.deleted or not await guard.may_change(head, ctx, self._reader()):
+                raise not_found(concept, node_id)
+            if intent.test is not None and not await intent.test(head, ctx):
+                raise not_found(concept, node_id)
+            return self._update(intent, guard, head, ctx) if intent.kind == "update" else _delete(intent, head, ctx)
+
+        return await self._replace(node_id, decide, intent, ctx)
+
+    def _update(self, intent: Intent, guard: RowRuleGuard, head: Head, ctx: RequestContext) -> _Decision:
+        rules, current = intent.rules, version_number(head.created_at)
+        if intent.if_version is not None and intent.if_version != current:
+            raise MemqlError(
+                Code.CONFLICT,
+                f"{head.id} is at version {current}, not {intent.if_version}; read it again and repeat the change",
+                details={"version": current, "ifVersion": intent.if_version},
+                retryable=False,
+            )
+        payload = rules.merge(head.payload, intent.payload, intent.deep)
+        rules.check(payload)
+        rules.check_immutable(head.payload, payload)
+        guard.check_new(payload, ctx)
+        if intent.idempotent and equal(head.payload, payload):
+            return _Decision(None)
+        return _Decision(_version(intent, head.id, payload, ctx), head.payload.get("status"))
+
+    # --- compare and set ---------------------------------------------------------------------------------------------
+
+    async def _replace(self, node_id: str, decide: _Decide, intent: Intent, ctx: RequestContext) -> Outcome:
+        """Write what ``decide`` makes of the latest version, over exactly that version."""
+        if ctx.connection is not None:
+            return await self._locked(node_id, decide, intent, ctx, ctx.connection)
+        store = intent.rules.store
+        for _ in range(_OPTIMISTIC_ATTEMPTS):
+            head = await log.head(self._database, node_id, store=store)
+            decision = await decide(head, None, ctx)
+            if decision.version is None:
+                assert head is not None
+                return Outcome(_row(head), written=False)
+            expected = None if head is None else head.seq
+            written = await log.append_expected(self._database, decision.version, expected, store=store)
+            if written is not None:
+                return self._done(decision.version, written, intent, ctx, decision.old_status)
+        events: list[Event] = []
+        within = replace(ctx, deferred=events)
+        outcome = await self._database.transaction(
+            lambda connection: self._locked(node_id, decide, intent, replace(within, connection=connection), connection)
+        )
+        self._emit(events, ctx)
+        return outcome
+
+    async def _locked(
+        self, node_id: str, decide: _Decide, intent: Intent, ctx: RequestContext, connection: Connection
+    ) -> Outcome:
+        """The same inside a transaction, with the head locked; a first version may still be raced for."""
+        store = intent.rules.store
+        while True:
+            head = await log.head(connection, node_id, for_update=True, store=store)
+            decision = await decide(head, connection, ctx)
+            if decision.version is None:
+                assert head is not None
+                return Outcome(_row(head), written=False)
+            expected = None if head is None else head.seq
+            written = await log.append_expected(connection, decision.version, expected, store=store)
+            if written is not None:
+                return self._done(decision.version, written, intent, ctx, decision.old_status)
+
+    # --- after -------------------------------------------------------------------------------------------------------
+
+    def _done(
+        self, version: NewVersion, written: Written, intent: Intent, ctx: RequestContext, old_status: Any = None
+    ) -> Outcome:
+        row = WrittenRow(
+            id=version.id,
+            concept=version.concept,
+            type=version.type,
+            created_at=written.created_at,
+            created_by=version.created_by,
+            payload=_payload(version),
+            seq=written.seq,
+            deleted=version.deleted,
+        )
+        public = replace(row, payload=intent.rules.masked(row.payload))
+        events = graph_events(public, updated=version.updated, old_status=old_status, cause=ctx.cause)
+        self._emit(events, ctx)
+        return Outcome(row, written=True)
+
+    def _emit(self, events: list[Event], ctx: RequestContext) -> None:
+        if ctx.deferred is not None:
+            ctx.deferred.extend(events)
+            return
+        for event in events:
+            self._publish(event)
+
+    def _worded(self, error: MemqlError, intent: Intent) -> MemqlError:
+        """A violated unique index as a message about the field."""
+        concept = intent.rules.concept
+        violated = violated_field(error, {concept.key: concept})
+        if violated is None:
+            return error
+        field = ".".join(violated[1])
+        return MemqlError(
+            Code.CONFLICT,
+            f"another {concept.name} has this {field} already; it is unique among the rows of {concept.key}",
+            details={**error.details, "field": field, "concept": concept.key},
+            retryable=False,
+        )
+
+
+def _version(intent: Intent, node_id: str, payload: dict[str, Any], ctx: RequestContext) -> NewVersion:
+    rules = intent.rules
+    return NewVersion(
+        id=node_id,
+        concept=rules.concept.key,
+        type=rules.concept.row_type,
+        created_by=ctx.actor.created_by,
+        schema=rules.schema,
+        payload=payload,
+        provenance=ctx.provenance,
+        updated=intent.kind == "update",
+        created_at=intent.created_at,
+    )
+
+
+def _payload(version: NewVersion) -> Mapping[str, Any]:
+    """The payload of a version that this module built: decoded, as it was validated."""
+    assert isinstance(version.payload, Mapping)
+    return version.payload
+
+
+def _delete(intent: Intent, head: Head, ctx: RequestContext) -> _Decision:
+    payload: dict[str, Any] = {"id": head.id, "deleted": True}
+    if intent.reason is not None:
+        payload["reason"] = intent.reason
+    intent.rules.check_tombstone(payload)
+    version = _version(intent, head.id, payload, ctx)
+    return _Decision(replace(version, schema=intent.rules.tombstone_schema, deleted=True))
+
+
+def _row(head: Head) -> WrittenRow:
+    return WrittenRow(
+        id=head.id,
+        concept=head.concept,
+        type=head.type,
+        created_at=head.created_at,
+        created_by=head.created_by,
+        payload=head.payload,
+        seq=head.seq,
+        deleted=head.deleted,
+    )
