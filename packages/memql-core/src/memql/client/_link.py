@@ -148,20 +148,25 @@ def _frame_buffer() -> tuple[MemoryObjectSendStream[Frame], MemoryObjectReceiveS
 
 
 class Link:
-    """See the module. ``on_push`` gets frames that answer nothing: events, client tool calls.
+    """See the module.
 
-    :param on_push: called in the reader, must not wait.
+    :param on_push: gets frames that answer nothing: events, client tool calls; must not wait.
+    :param on_end: called when the stream is gone, before the requests on it fail.
     """
 
-    def __init__(self, transport: Transport, on_push: Callable[[Link, Frame], None]) -> None:
+    def __init__(
+        self, transport: Transport, on_push: Callable[[Link, Frame], None], on_end: Callable[[Link], None]
+    ) -> None:
         self._transport = transport
         self._on_push = on_push
+        self._on_end = on_end
         self._pending: dict[str, _Pending] = {}
         self._unsent: set[str] = set()
         self._ids = itertools.count(1)
         self._slots = anyio.Semaphore(_MAX_INFLIGHT)
         self._outbox_in, self._outbox_out = anyio.create_memory_object_stream[tuple[str, bytes]](_OUTBOX)
-        self._read_timeout: float | None = None
+        self._listening = anyio.CancelScope()
+        self._patience: float | None = None
         self._idle = anyio.Event()
         self._idle.set()
         self.ended = anyio.Event()
@@ -251,7 +256,7 @@ class Link:
         if not isinstance(greeting, messages.ServerHello):
             raise MemqlError(Code.UNAVAILABLE, f"expected a greeting from the server, got {frame.name!r}")
         if greeting.heartbeat_ms:
-            self._read_timeout = greeting.heartbeat_ms / 1000 * _SILENT_HEARTBEATS
+            self._expect_within(greeting.heartbeat_ms / 1000 * _SILENT_HEARTBEATS)
         return ServerInfo(
             node_id=greeting.node_id,
             version=greeting.version,
@@ -314,14 +319,18 @@ class Link:
             await self._transport.send(envelope)
 
     async def _read(self) -> None:
-        while True:
-            try:
-                with anyio.fail_after(self._read_timeout):
-                    data = await self._transport.receive()
-            except TimeoutError:
-                silence = MemqlError(Code.UNAVAILABLE, f"nothing came from the server for {self._read_timeout:g} s")
-                raise StreamLostError(silence) from None
-            self._dispatch(decode_server(data))
+        with self._listening:
+            while True:
+                data = await self._transport.receive()
+                if self._patience is not None:
+                    self._expect_within(self._patience)
+                self._dispatch(decode_server(data))
+        silence = MemqlError(Code.UNAVAILABLE, f"nothing came from the server for {self._patience:g} s")
+        raise StreamLostError(silence)
+
+    def _expect_within(self, seconds: float) -> None:
+        self._patience = seconds
+        self._listening.deadline = anyio.current_time() + seconds
 
     def _dispatch(self, frame: Frame) -> None:
         pending = self._pending.get(frame.correlate_to) if frame.correlate_to else None
@@ -337,6 +346,7 @@ class Link:
 
     def _end(self) -> None:
         self.ended.set()
+        self._on_end(self)
         self._idle.set()
         self._outbox_in.close()
         self._outbox_out.close()

@@ -73,7 +73,7 @@ class Session:
         """
         async with anyio.create_task_group() as group:
             link = await self._dial(group)
-            await self._adopt(link)
+            self._adopt(link)
             task_status.started()
             try:
                 await self._keep(group, link)
@@ -217,7 +217,7 @@ class Session:
     async def _dial(self, group: TaskGroup) -> Link:
         token = self._token if isinstance(self._token, str | None) else await self._token()
         transport = await open_transport(self.target, token or "", self.timeout)
-        link = Link(transport, self._on_push)
+        link = Link(transport, self._on_push, self._on_end)
         group.start_soon(link.run, name="memql client stream")
         try:
             self.server = await link.hello(self.client_id, self._version, self.timeout)
@@ -227,10 +227,15 @@ class Session:
             raise lost.error from None
         return link
 
-    async def _adopt(self, link: Link) -> None:
+    def _adopt(self, link: Link) -> None:
         self._link = link
         self.status = "connected"
         self._ready.set()
+
+    def _on_end(self, link: Link) -> None:
+        if link is self._link and self.status == "connected":
+            self.status = "reconnecting"
+            self._ready = anyio.Event()
 
     async def _keep(self, group: TaskGroup, link: Link) -> None:
         while True:
@@ -241,14 +246,12 @@ class Session:
             if link.draining.is_set() and not link.ended.is_set():
                 link = await self._move(group, link)
                 continue
-            self.status = "reconnecting"
-            self._ready = anyio.Event()
             held = anyio.current_time() - since >= self._reconnect.stable_after
             next_link = await self._dial_again(group, link, fresh=held)
             if next_link is None:
                 return
             link = next_link
-            await self._adopt(link)
+            self._adopt(link)
             await self._tell_reconnected()
 
     async def _move(self, group: TaskGroup, old: Link) -> Link:
@@ -259,7 +262,7 @@ class Session:
             # Nobody else answers; stay until the server closes.
             await _first_of(old.ended.wait, self._closing.wait)
             return old
-        await self._adopt(fresh)
+        self._adopt(fresh)
         group.start_soon(_retire, old, name="memql client drain")
         return fresh
 

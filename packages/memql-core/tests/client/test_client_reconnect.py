@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from memql.client import Code, MemqlError, Reconnect, connect
+from memql.wire import messages
+from memql.wire.frames import Frame
+
+pytestmark = pytest.mark.anyio
+FAST = Reconnect(initial=0.01, maximum=0.05)
+
+
+async def hang(peer: Any, frame: Frame) -> None:
+    """Answer nothing."""
+
+
+async def test_a_lost_read_is_sent_again_once_on_the_next_stream(address: str, node: Any) -> None:
+    async def lose_first(peer: Any, frame: Frame) -> None:
+        if node.count("execute_query") == 0:
+            peer.drop()
+        else:
+            await peer.rows(frame, b'{"data":[1]}')
+
+    node.answers["execute_query"] = lose_first
+    async with connect(address, reconnect=FAST) as client:
+        assert (await client.query("queryJobs")).data == [1]
+    assert len(node.peers) == 2
+
+
+async def test_a_lost_write_is_never_sent_again(address: str, node: Any) -> None:
+    async def lose(peer: Any, frame: Frame) -> None:
+        peer.drop()
+
+    node.answers["execute_query"] = lose
+    async with connect(address, reconnect=FAST) as client:
+        with pytest.raises(MemqlError) as raised:
+            await client.query("mutationCreateJob", title="x")
+        assert raised.value.code is Code.UNAVAILABLE
+        assert raised.value.retryable
+    assert node.count("execute_query") == 1
+
+
+async def test_a_request_made_while_the_stream_is_down_waits_for_the_next(address: str, node: Any) -> None:
+    async with connect(address, reconnect=FAST) as client:
+        back = anyio.Event()
+        client.on_reconnect(back.set)
+        node.peers[0].drop()
+        await back.wait()
+        assert client.status == "connected"
+        assert len(await client.query("mutationCreateJob")) == 1
+        assert client.server.session_id == "s2"
+
+
+async def test_subscriptions_are_sent_again_with_the_cursor_of_the_last_event(address: str, node: Any) -> None:
+    async with (
+        connect(address, reconnect=FAST) as client,
+        client.subscribe("v1:ops:job", ["created"]) as events,
+    ):
+        await node.peers[0].event(events.id, {"topic": "t", "n": 1}, seq=1, cursor="c1")
+        first = await events.next(5)
+        node.peers[0].drop()
+        again = (await node.wait_for("subscribe", 2)).message()
+        await node.peers[1].event(events.id, {"topic": "t", "n": 2}, seq=1, cursor="c2")
+        second = await events.next(5)
+    assert isinstance(again, messages.SubscribeMsg)
+    assert again.config is not None
+    assert again.config.fields["resumeAfter"].string_value == "c1"
+    assert (first.payload["n"], second.payload["n"], second.gap_before) == (1, 2, False)
+
+
+async def test_a_subscription_without_events_resumes_from_its_consent(address: str, node: Any) -> None:
+    async with connect(address, reconnect=FAST) as client, client.subscribe("v1:ops:job"):
+        node.peers[0].drop()
+        again = (await node.wait_for("subscribe", 2)).message()
+    assert isinstance(again, messages.SubscribeMsg)
+    assert again.config is not None
+    assert again.config.fields["resumeAfter"].string_value == "c0"
+
+
+async def test_when_no_attempt_is_left_everything_ends_with_the_reason(node: Any) -> None:
+    reconnect = Reconnect(initial=0.01, maximum=0.01, attempts=2)
+    async with connect(node.ws_address, reconnect=reconnect) as client, client.subscribe("v1:ops:job") as events:
+        node.answers["client_hello"] = _drop
+        node.peers[0].drop()
+        with pytest.raises(MemqlError) as raised:
+            await events.next(10)
+        assert raised.value.code is Code.UNAVAILABLE
+        assert client.status == "closed"
+        with pytest.raises(MemqlError):
+            await client.query("queryJobs")
+
+
+async def _drop(peer: Any, frame: Frame) -> None:
+    peer.drop()
+
+
+async def test_a_silent_server_is_taken_for_lost(node: Any) -> None:
+    node.heartbeat_ms = 20
+    async with connect(node.grpc_address, reconnect=FAST) as client:
+        back = anyio.Event()
+        client.on_reconnect(back.set)
+        with anyio.fail_after(10):
+            await back.wait()
+    assert len(node.peers) >= 2
+
+
+async def test_a_draining_server_is_left_without_losing_a_request_or_an_event(address: str, node: Any) -> None:
+    node.answers["execute_query"] = hang
+    answers: list[Any] = []
+    async with connect(address, reconnect=FAST) as client, client.subscribe("v1:ops:job") as events:
+
+        async def ask() -> None:
+            answers.append((await client.query("mutationSlow")).data)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            slow = await node.wait_for("execute_query")
+            old = node.peers[0]
+            await old.event("", {"eventType": "server-draining", "graceSeconds": 5})
+            await node.wait_for("subscribe", 2)
+            del node.answers["execute_query"]
+            assert len(await client.query("queryJobs")) == 1
+            await node.peers[1].event(events.id, {"topic": "t", "n": 1}, seq=1, cursor="c1")
+            assert (await events.next(5)).payload["n"] == 1
+            await old.rows(slow, b'{"data":[7]}')
+        assert answers == [[7]]
+        assert client.status == "connected"
+    assert len(node.peers) == 2
+
+
+async def test_events_beyond_the_buffer_push_out_the_oldest_and_mark_the_gap(address: str, node: Any) -> None:
+    async with connect(address) as client, client.subscribe("v1:ops:job", buffer=2) as events:
+        for number in range(1, 6):
+            await node.peers[0].event(events.id, {"n": number}, seq=number, cursor=f"c{number}")
+        await client.query("queryJobs")
+        got = [await events.next(5), await events.next(5)]
+        await node.peers[0].event(events.id, {"n": 6}, seq=6, cursor="c6")
+        got.append(await events.next(5))
+    assert [(one.payload["n"], one.gap_before) for one in got] == [(4, True), (5, False), (6, False)]
+
+
+async def test_a_refused_subscription_raises(address: str, node: Any) -> None:
+    async def refuse(peer: Any, frame: Frame) -> None:
+        await peer.event(
+            "", {"eventType": "subscription-error", "message": "reserved root"}, correlate_to=frame.message_id
+        )
+
+    node.answers["subscribe"] = refuse
+    async with connect(address) as client:
+        with pytest.raises(MemqlError, match="reserved root"):
+            async with client.subscribe(kind="domain_events", filter="graph.#"):
+                pass
+
+
+async def test_an_unknown_kind_or_action_is_refused_before_anything_is_sent(address: str, node: Any) -> None:
+    async with connect(address) as client:
+        for arguments in ({"kind": "weather"}, {"actions": ["burnt"]}):
+            with pytest.raises(MemqlError) as raised:
+                async with client.subscribe("v1:ops:job", **arguments):  # type: ignore[arg-type]
+                    pass
+            assert raised.value.code is Code.INVALID_ARGUMENT
+    assert node.count("subscribe") == 0
+
+
+async def test_leaving_a_subscription_tells_the_server(address: str, node: Any) -> None:
+    async with connect(address) as client:
+        async with client.subscribe("v1:ops:job") as events:
+            pass
+        gone = (await node.wait_for("unsubscribe")).message()
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+    assert isinstance(gone, messages.UnsubscribeMsg)
+    assert gone.subscription_id == events.id
