@@ -181,3 +181,9 @@ async def node(anyio_backend: str) -> AsyncIterator[ScriptedNode]:
 def address(request: pytest.FixtureRequest, node: ScriptedNode) -> str:
     """The node's address, once per transport."""
     return node.grpc_address if request.param == "grpc" else node.ws_address
+
+
+@pytest.fixture
+def scripted_node_factory() -> Any:
+    """For tests that run the node on a thread of its own."""
+    return scripted_node

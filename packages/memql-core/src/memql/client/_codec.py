@@ -93,7 +93,7 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     :raises MemqlError: ``INVALID_ARGUMENT`` for a value that JSON does not know.
     """
     try:
-        plain: dict[str, Any] = msgspec.to_builtins(dict(arguments), str_keys=True, enc_hook=_plain_mapping)
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(arguments), enc_hook=_plain_mapping))
     except (TypeError, ValueError, OverflowError) as error:
         raise MemqlError(Code.INVALID_ARGUMENT, f"an argument is not a JSON value: {error}") from error
     return plain
