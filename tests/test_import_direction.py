@@ -20,7 +20,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("events", "graph", "auth"),
     ("lang", "secrets"),
-    ("config", "errors", "ids"),
+    ("config", "errors", "ids", "dsl"),
 )
 """From the top. A part may import its own line's parts only where SIDEWAYS says so."""
 

@@ -16,11 +16,11 @@ import anyio
 import msgspec
 
 from memql.engine.context import RequestContext
-from memql.engine.tools.templates import parse_template
 from memql.engine.values import bind_args
 from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Policy, Prompt, Provider
+from memql.lang.templates import parse_template
 
 __all__ = ["MAX_TTL", "CredentialLookup", "ModelClient", "Models"]
 

@@ -33,7 +33,7 @@ SPACES: Final[Mapping[Kind, Space]] = {
 
 MODULES: Final[Mapping[str, Kind]] = {
     "concepts": "concept", "shapes": "shape", "specs": "spec", "traits": "trait", "queries": "query",
-    "mutations": "mutation", "logics": "logic", "automations": "automation", "builtins": "builtin",
+    "mutations": "mutation", "logic": "logic", "automations": "automation", "builtins": "builtin",
     "prompts": "prompt", "providers": "provider", "tools": "tool", "policies": "policy", "seeds": "seed",
 }  # fmt: skip
 """The last segment of an import path, and the kind it holds."""

@@ -8,7 +8,7 @@ member renders as nothing. Inside ``range``, ``.`` is the item and ``$`` the who
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -64,6 +64,10 @@ class Template:
         out: list[str] = []
         _write(self.parts, data, data, out)
         return "".join(out)
+
+    def fields(self) -> frozenset[str]:
+        """The top-level members it reads; those inside ``range`` only where they go through ``$``."""
+        return frozenset(_fields(self.parts, at_root=True))
 
 
 @lru_cache(maxsize=512)
@@ -153,6 +157,20 @@ class _Parser:
     def _error(self, position: int, message: str) -> MemqlError:
         line = self._text.count("\n", 0, position) + 1
         return MemqlError(Code.SYNTAX_ERROR, f"template line {line}: {message}", position=position)
+
+
+def _fields(parts: Sequence[_Part], *, at_root: bool) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, str):
+            continue
+        if part.path.segments and (at_root or part.path.from_root):
+            yield part.path.segments[0]
+        if isinstance(part, _If):
+            yield from _fields(part.then, at_root=at_root)
+            yield from _fields(part.otherwise, at_root=at_root)
+        elif isinstance(part, _Range):
+            yield from _fields(part.body, at_root=False)
+            yield from _fields(part.otherwise, at_root=at_root)
 
 
 def _write(parts: Sequence[_Part], dot: Any, root: Any, out: list[str]) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memql.engine.tools.templates import parse_template, render
 from memql.errors import Code, MemqlError
+from memql.lang.templates import parse_template, render
 
 
 def test_values_appear_as_text_and_as_json() -> None:
