@@ -157,9 +157,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def services(engine: FakeEngine) -> Services:
-    return Services(
-        identity=NodeIdentity(id="node-1", type="bff"), engine=engine, bus=Bus(), version="0.1.0"
-    )
+    return Services(identity=NodeIdentity(id="node-1", type="bff"), engine=engine, bus=Bus(), version="0.1.0")
 
 
 @pytest.fixture

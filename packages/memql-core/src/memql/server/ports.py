@@ -28,7 +28,6 @@ __all__ = [
     "Credentials",
     "Engine",
     "EventLog",
-    "LogSample",
     "NodeIdentity",
     "Policies",
     "PolicyOutcome",
@@ -152,40 +151,23 @@ class Automations(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LogSample:
-    """The log at one moment: the last number drawn, then the transaction ids between which some may be open.
-
-    Every number up to ``last_number`` belongs to a transaction before ``next_transaction``; every transaction before
-    ``oldest_open`` has ended.
-    """
-
-    last_number: int
-    oldest_open: int
-    next_transaction: int
-
-
 class EventLog(Protocol):
-    """The durable log of graph events. Numbers are ``Event.log_seq``; only committed rows are seen."""
+    """The durable log of graph events; ``memql.events.log.EventLog``. Numbers are ``Event.log_seq``."""
 
-    async def sample(self) -> LogSample:
-        """Look at where the log stands."""
+    async def settled(self) -> int:
+        """The highest number up to which nothing can commit any more; 0 while that is unknown."""
         ...
 
-    async def numbers(self, after: int, upto: int | None = None) -> Sequence[int]:
-        """The numbers in ``after < number <= upto``, ascending."""
+    async def visible_after(self, position: int) -> frozenset[int]:
+        """Numbers above ``position`` that are committed already."""
         ...
 
-    async def read(self, after: int, limit: int) -> Sequence[Event]:
-        """Events with a number above ``after``, ascending, at most ``limit``."""
+    async def oldest(self) -> int:
+        """The lowest number still held; 0 when the log is empty."""
         ...
 
-    async def fetch(self, numbers: Sequence[int]) -> Sequence[Event]:
-        """The events of these numbers, ascending."""
-        ...
-
-    async def oldest(self) -> int | None:
-        """The lowest number still held; None when the log is empty."""
+    async def read(self, after: int, upto: int, limit: int) -> Sequence[Event]:
+        """The events of at most ``limit`` versions with ``after < number <= upto``, in order."""
         ...
 
 

@@ -21,7 +21,7 @@ from memql.events.kinds import kind_number
 from memql.events.topics import Pattern, compile_patterns, root_of
 from memql.server.replies import coded, notice
 from memql.server.subscriptions.patterns import HIDDEN_FROM_DOMAIN, patterns_of
-from memql.server.subscriptions.position import Position
+from memql.server.subscriptions.position import Position, first_place, last_place, place, version_of
 from memql.server.subscriptions.tail import LogTail
 from memql.wire.frames import EventFrame
 from memql.wire.messages import SubscribeMsg, SubscriptionKind
@@ -35,6 +35,8 @@ __all__ = ["Feed"]
 log = logging.getLogger(__name__)
 
 _BATCH = 256
+_NO_END = 2**62
+_MANY_AHEAD = 64
 
 
 class Feed:
@@ -106,11 +108,13 @@ class Feed:
             self._position = Position.parse(resume)
             self._located = True
             oldest = await tail.log.oldest()
-            self._gap = oldest is not None and 0 < self._position.settled < oldest - 1
+            self._gap = 0 < self._position.settled < first_place(oldest) - 1
             return
-        settled = await tail.settled()
-        self._located = settled is not None
-        self._position = Position(settled or 0, () if settled is None else await tail.log.numbers(settled))
+        settled = await tail.log.settled()
+        self._located = settled > 0
+        ahead = await tail.log.visible_after(settled) if settled else ()
+        both = (place for number in ahead for place in range(first_place(number), last_place(number) + 1))
+        self._position = Position(last_place(settled), both)
 
     async def _acknowledge(self, patterns: Sequence[str]) -> None:
         self._answered = True
@@ -148,10 +152,11 @@ class Feed:
         """Deliver an event unless it came before, is hidden, or may not be read."""
         if self._message.kind is SubscriptionKind.DOMAIN_EVENTS and root_of(event.topic) in HIDDEN_FROM_DOMAIN:
             return
-        number = event.log_seq
         # Recorded before anything waits: the other way may bring the same event meanwhile.
-        if number is not None and self._position is not None and not self._position.admit(number):
+        if event.log_seq is not None and self._position is not None and not self._position.admit(place(event)):
             return
+        if self._position is not None and self._position.ahead > _MANY_AHEAD and self._session.services.tail:
+            self._session.services.tail.hurry()
         if not await self._readable(event):
             return
         async with self._lock:
@@ -206,19 +211,14 @@ class Feed:
     async def _read_through(self, tail: LogTail) -> None:
         position = self._position
         assert position is not None
-        settled = await tail.settled() or 0
-        after = position.settled
-        while True:
-            batch = await tail.log.read(after, _BATCH)
-            for event in batch:
-                if any(pattern.matches(event.topic) for pattern in self._patterns):
-                    await self.offer(event)
-            if batch:
-                after = batch[-1].log_seq or after
-                position.settle(min(after, settled))
-            if len(batch) < _BATCH:
-                position.settle(settled)
-                return
+        settled = await tail.log.settled()
+        after = version_of(position.settled)
+        while batch := await tail.log.read(after, _NO_END, _BATCH):
+            for event in self.matching(batch):
+                await self.offer(event)
+            after = batch[-1].log_seq or after
+            position.settle(last_place(min(after, settled)))
+        position.settle(last_place(settled))
 
     def mark(self, offered: int, settled: int) -> None:
         """The log is settled up to ``settled`` as far as the first ``offered`` events of the bus go."""
@@ -230,7 +230,7 @@ class Feed:
             _, settled = self._marks.popleft()
             self._located = True
             if self._position is not None:
-                self._position.settle(settled)
+                self._position.settle(last_place(settled))
 
     def matching(self, events: Sequence[Event]) -> list[Event]:
         """Those of the events that the subscription asks for."""

@@ -8,23 +8,24 @@ settled, which moves the subscriptions' cursors.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import anyio
 
 from memql.errors import MemqlError
-from memql.events import Bus, Event
-from memql.server.ports import EventLog, LogSample
+from memql.events import Bus, Event, Subscription
+from memql.server.ports import EventLog
 
 __all__ = ["Follower", "LogTail"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 _SHARED_ROWS = 256
 """As many missed rows are read once for all subscriptions; beyond it each reads at its client's pace."""
 _SEEN = 16_384
+_SHORTEST_PAUSE = 0.05
 
 
 class Follower(Protocol):
@@ -45,70 +46,76 @@ class LogTail:
         self._poll_seconds = poll_seconds
         self._followers: dict[int, Follower] = {}
         self._followed = anyio.Event()
-        self._settled: int | None = None
-        self._sample: LogSample | None = None
+        self._hurried = anyio.Event()
 
     def follow(self, follower: Follower) -> None:
         """Tell a follower about the log from now on."""
         self._followers[id(follower)] = follower
         self._followed.set()
 
+    def hurry(self) -> None:
+        """Look again soon: a follower has dealt with much that is not known to be settled."""
+        self._hurried.set()
+
     def unfollow(self, follower: Follower) -> None:
         """Stop telling it."""
         self._followers.pop(id(follower), None)
-
-    async def settled(self) -> int | None:
-        """A number up to which nothing can be committed any more; None while a long transaction hides it.
-
-        :raises MemqlError: when the database cannot be asked.
-        """
-        if self._settled is None:
-            await self._advance()
-        return self._settled
 
     async def run(self) -> None:
         """Follow until cancelled; a database that cannot be reached is asked again at the next poll."""
         while True:
             await self._followed.wait()
             async with self._bus.subscribe("graph.#", capacity=_SEEN, name="log tail") as live:
-                seen: set[int] = set()
-                checked = self._settled
-                while self._followers:
-                    await anyio.sleep(self._poll_seconds)
-                    seen.update(d.event.log_seq for d in live.take(_SEEN) if d.event.log_seq is not None)
-                    try:
-                        checked = await self._poll(checked, seen)
-                    except MemqlError as error:
-                        log.warning("the log cannot be followed: %s", error)
-                    seen = {number for number in seen if checked is None or number > checked}
+                await self._follow(live)
             self._followed = anyio.Event()
-            # Nobody follows: what is settled now will be out of date when somebody does.
-            self._settled = self._sample = None
 
-    async def _poll(self, checked: int | None, seen: set[int]) -> int | None:
-        """Hand on what settled since ``checked``; what is checked now."""
-        await self._advance()
-        settled = self._settled
-        if settled is None or settled == checked:
+    async def _follow(self, live: Subscription) -> None:
+        checked = 0
+        seen: set[int] = set()
+        while self._followers:
+            try:
+                seen.update(_numbers(live))
+                checked = await self._poll(checked, seen)
+                seen = {number for number in seen if number > checked}
+            except MemqlError as error:
+                logger.warning("the log cannot be followed: %s", error)
+            await anyio.sleep(_SHORTEST_PAUSE)
+            with anyio.move_on_after(self._poll_seconds - _SHORTEST_PAUSE):
+                await self._hurried.wait()
+            self._hurried = anyio.Event()
+
+    async def _poll(self, checked: int, seen: set[int]) -> int:
+        """Hand on what settled since ``checked``, 0 the first time; what is checked now."""
+        settled = await self.log.settled()
+        if settled <= checked:
             return checked
         missed: Sequence[Event] | None = ()
-        if checked is not None:
-            numbers = [n for n in await self.log.numbers(checked, settled) if n not in seen]
-            missed = None if len(numbers) > _SHARED_ROWS else await self.log.fetch(numbers)
+        if checked:
+            present = await self.log.visible_after(checked)
+            missed = await self._read(sorted(n for n in present if n <= settled and n not in seen))
         for follower in tuple(self._followers.values()):
             follower.log_moved(settled, missed)
         return settled
 
-    async def _advance(self) -> None:
-        """Move the settled number: a sample's last number is settled once every transaction that was open when it
-        was taken has ended."""
-        fresh = await self.log.sample()
-        if self._sample is not None and fresh.oldest_open >= self._sample.next_transaction:
-            self._settled = max(self._settled or 0, self._sample.last_number)
-            self._sample = fresh
-        elif self._sample is None:
-            self._sample = fresh
-            again = await self.log.sample()
-            if again.oldest_open >= fresh.next_transaction:
-                self._settled = max(self._settled or 0, fresh.last_number)
-                self._sample = again
+    async def _read(self, numbers: Sequence[int]) -> Sequence[Event] | None:
+        if len(numbers) > _SHARED_ROWS:
+            return None
+        events: list[Event] = []
+        for first, last in _runs(numbers):
+            events.extend(await self.log.read(first - 1, last, last - first + 1))
+        return events
+
+
+def _numbers(live: Subscription) -> Iterator[int]:
+    for delivery in live.take(_SEEN):
+        if delivery.event.log_seq is not None:
+            yield delivery.event.log_seq
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of consecutive numbers."""
+    start = 0
+    for index in range(1, len(numbers) + 1):
+        if index == len(numbers) or numbers[index] != numbers[index - 1] + 1:
+            yield numbers[start], numbers[index - 1]
+            start = index
