@@ -31,6 +31,7 @@ SIDEWAYS = {
     ("secrets", "errors"),
     ("config", "errors"),
     ("ids", "errors"),
+    ("events", "graph"),
 }
 OWNERS = {
     **{part: "memql-core" for line in LINES[2:] for part in line},

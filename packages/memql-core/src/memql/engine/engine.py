@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import anyio
 import msgspec
-from memql.lang.parser import parse_request
 
 from memql.auth import Actor
 from memql.engine.access import RateLimiter, authorize_call, require_raw
@@ -20,9 +19,12 @@ from memql.engine.context import RequestContext
 from memql.engine.ports import LogicRunner, Reader, Writer
 from memql.engine.result import Meta, Result
 from memql.engine.tools.builtins import Builtins
+from memql.engine.visibility import may_see
 from memql.errors import Code, MemqlError
+from memql.events.event import Event
 from memql.lang import ast
 from memql.lang.catalog import Builtin, Catalog, Logic, Mutation, Query
+from memql.lang.parser import parse_request
 
 __all__ = ["DEFAULT_TIMEOUT", "Engine", "Executors"]
 
@@ -125,6 +127,10 @@ class Engine:
         if target is not None:
             return target
         raise unknown_function(catalog, name)
+
+    async def may_read(self, event: Event, actor: Actor) -> bool:
+        """Whether the actor may see an event; for a graph event, whether it may read the row."""
+        return await may_see(event, actor, self._catalog, self.reader)
 
     # --- bodies ----------------------------------------------------------------------------------------------------
 
