@@ -155,7 +155,7 @@ async def test_a_refused_row_is_named_and_nothing_is_written(database: Database)
     await ensure_indexes(database, [concept])
     await append(database, row("old", email="taken"))
     with pytest.raises(MemqlError) as raised:
-        await copy(database, [row("a", email="x"), row("old", email="taken"), row("b", email="taken"), row("c")])
+        await copy(database, [row("z", email="x"), row("old", email="taken"), row("b", email="taken"), row("a")])
     assert raised.value.code is Code.CONFLICT
     assert raised.value.details["row"] == 2
     assert await database.fetch_one("SELECT count(*) FROM memory_nodes") == (1,)

@@ -11,8 +11,6 @@ CREATE TABLE IF NOT EXISTS automation_execution_claims (
     completed_at    timestamptz,
     outcome         text,
     error           text,
-    source          text,
-    position        bigint,
     event           bytea       NOT NULL,
     PRIMARY KEY (automation_name, dedup_key)
 );
@@ -21,8 +19,6 @@ COMMENT ON TABLE automation_execution_claims IS
     'One row per run of an automation. Each take-over raises epoch; a write of the run checks the epoch it began with.';
 COMMENT ON COLUMN automation_execution_claims.claimed_by IS 'the claiming process: node id, slash, incarnation';
 COMMENT ON COLUMN automation_execution_claims.started_at IS 'when the run was first claimed: what the run sees as now';
-COMMENT ON COLUMN automation_execution_claims.position IS
-    'where the event stands in source; kept until the replay cursor of that source has passed it';
 
 CREATE INDEX IF NOT EXISTS automation_execution_claims_open
     ON automation_execution_claims (lease_until) WHERE completed_at IS NULL;
