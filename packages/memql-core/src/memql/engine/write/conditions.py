@@ -197,7 +197,7 @@ class RowRuleGuard:
 
         :raises MemqlError: ``FORBIDDEN`` when it would belong to somebody else.
         """
-        if self.applies(ctx) and not self._owns(payload, ctx):
+        if not self.owns(payload, ctx):
             assert self._rule is not None
             raise MemqlError(
                 Code.FORBIDDEN,
@@ -208,14 +208,15 @@ class RowRuleGuard:
         """Whether the caller may write over a stored, live row."""
         if not self.applies(ctx):
             return True
-        return self._owns(head.payload, ctx) and await self.is_visible(head.id, ctx, reader)
+        return self.owns(head.payload, ctx) and await self.is_visible(head.id, ctx, reader)
 
     async def is_visible(self, node_id: str, ctx: RequestContext, reader: Reader) -> bool:
         """Whether a ``via`` rule shows the caller the row as it stands."""
         return self._query is None or bool(await reader.nodes(self._query, {_ID: node_id}, ctx))
 
-    def _owns(self, payload: Mapping[str, Any], ctx: RequestContext) -> bool:
-        owner = self._rule.owner if self._rule is not None else ""
+    def owns(self, payload: Mapping[str, Any], ctx: RequestContext) -> bool:
+        """Whether an ``owner`` rule, if there is one, makes the row the caller's or does not bind the caller."""
+        owner = self._rule.owner if self._rule is not None and self.applies(ctx) else ""
         return not owner or (bool(ctx.actor.user_id) and payload.get(owner) == ctx.actor.user_id)
 
     def _visible(self) -> Query:

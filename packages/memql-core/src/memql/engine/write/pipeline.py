@@ -28,8 +28,9 @@ from memql.graph.failures import translate
 from memql.graph.indexes import violated_field
 from memql.graph.log import Head, NewVersion, Written
 from memql.ids import content_id, qualify
+from memql.lang.catalog import Concept
 
-__all__ = ["Outcome", "Pipeline", "version_number"]
+__all__ = ["Outcome", "Pipeline", "unique_conflict", "version_number"]
 
 _OPTIMISTIC_ATTEMPTS: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -94,10 +95,10 @@ class Pipeline:
                 return await self._insert(intent, guard, ctx)
             return await self._change(intent, guard, ctx)
         except psycopg.errors.UniqueViolation as error:
-            raise self._worded(translate(error), intent) from error
+            raise unique_conflict(translate(error), intent.rules.concept) from error
         except MemqlError as error:
             if "constraint" in error.details:
-                raise self._worded(error, intent) from error
+                raise unique_conflict(error, intent.rules.concept) from error
             raise
 
     # --- insert -----------------------------------------------------------------------------------------------------
@@ -267,19 +268,19 @@ class Pipeline:
         for event in events:
             self._publish(event)
 
-    def _worded(self, error: MemqlError, intent: Intent) -> MemqlError:
-        """A violated unique index as a message about the field."""
-        concept = intent.rules.concept
-        violated = violated_field(error, {concept.key: concept})
-        if violated is None:
-            return error
-        field = ".".join(violated[1])
-        return MemqlError(
-            Code.CONFLICT,
-            f"another {concept.name} has this {field} already; it is unique among the rows of {concept.key}",
-            details={**error.details, "field": field, "concept": concept.key},
-            retryable=False,
-        )
+
+def unique_conflict(error: MemqlError, concept: Concept) -> MemqlError:
+    """A violated unique index as a message about the field; any other error as it is."""
+    violated = violated_field(error, {concept.key: concept})
+    if violated is None:
+        return error
+    field = ".".join(violated[1])
+    return MemqlError(
+        Code.CONFLICT,
+        f"another {concept.name} has this {field} already; it is unique among the rows of {concept.key}",
+        details={**error.details, "field": field, "concept": concept.key},
+        retryable=False,
+    )
 
 
 def _version(intent: Intent, node_id: str, payload: dict[str, Any], ctx: RequestContext) -> NewVersion:

@@ -100,7 +100,7 @@ class GraphWriter:
         plan = compiled.requests.plan(request)
         tables = await self.tables(ctx) if plan.needs_tables else None
         rules = compiled.rules(plan.concept.key)
-        return await self._run(plan.intent(rules, ctx, tables), ctx)
+        return await self.run(plan.intent(rules, ctx, tables), ctx)
 
     async def mutate(self, mutation: Mutation, args: Mapping[str, Any], ctx: RequestContext) -> Result:
         """Run a named mutation; the result's one node is the written row.
@@ -133,7 +133,7 @@ class GraphWriter:
 
         :raises MemqlError: as :meth:`request`.
         """
-        return await self._run(Intent(kind="insert", rules=self._current().rules(concept), id=id, payload=payload), ctx)
+        return await self.run(Intent(kind="insert", rules=self._current().rules(concept), id=id, payload=payload), ctx)
 
     async def create(self, concept: str, payload: Mapping[str, Any], ctx: RequestContext, *, id: str) -> bool:
         """Insert unless any version of the id exists, a tombstone included; whether it was written."""
@@ -159,7 +159,8 @@ class GraphWriter:
             self._compiled = _Compiled(catalog)
         return self._compiled
 
-    async def _run(self, intent: Intent, ctx: RequestContext) -> Result:
+    async def run(self, intent: Intent, ctx: RequestContext) -> Result:
+        """Carry out a write that another part of the engine prepared; see :meth:`Pipeline.run`."""
         return _result(await self._pipeline.run(intent, ctx), intent.rules, ctx)
 
     async def _repeated(self, plan: MutationPlan, intent: Intent, ctx: RequestContext) -> Result:
@@ -168,12 +169,12 @@ class GraphWriter:
         attempts = retry.count if retry is not None and ctx.connection is None else 0
         for attempt in range(attempts):
             try:
-                return await self._run(intent, ctx)
+                return await self.run(intent, ctx)
             except MemqlError as error:
                 if not error.retryable:
                     raise
             await anyio.sleep(_RETRY_PAUSE * 2**attempt)
-        return await self._run(intent, ctx)
+        return await self.run(intent, ctx)
 
     async def _audit(
         self, mutation: Mutation, target: str | None, error: MemqlError | None, ctx: RequestContext

@@ -1,0 +1,255 @@
+"""Many rows of one concept at once: the same pipeline, in batches through COPY.
+
+Every row is completed, validated and given its id as a single insert would; a bad row is reported with its line and
+costs only itself. A batch is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memql.engine.context import RequestContext
+from memql.engine.write.conditions import RowRuleGuard, not_found
+from memql.engine.write.events import WrittenRow, graph_events
+from memql.engine.write.intents import Intent
+from memql.engine.write.payloads import PayloadRules
+from memql.engine.write.pipeline import unique_conflict
+from memql.engine.write.writer import GraphWriter
+from memql.errors import MemqlError
+from memql.events.event import Event
+from memql.graph import log
+from memql.graph.bulk import Copied, copy_versions
+from memql.graph.database import Connection, Database
+from memql.graph.log import NewVersion
+from memql.ids import content_id, qualify
+
+__all__ = ["BatchOutcome", "BulkWriter", "ImportRow", "RefusedRow", "StoredRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRow:
+    """One row to store: where it came from, its payload, and its id if it has one (bare or full)."""
+
+    line: int
+    payload: Mapping[str, Any]
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that was not stored, and why."""
+
+    line: int
+    error: MemqlError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A row that was stored; ``created`` tells a new id from a further version."""
+
+    line: int
+    id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What became of every row of a batch, each in one of the lists, by line."""
+
+    stored: tuple[StoredRow, ...]
+    refused: tuple[RefusedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    line: int
+    version: NewVersion
+    payload: Mapping[str, Any]
+
+
+class _RowAppearedError(Exception):
+    """A row appeared after it was looked for; the batch must look again."""
+
+
+class BulkWriter:
+    """Stores batches of one concept for one caller.
+
+    :param publish: takes the events of stored rows after commit; None where readers of the log suffice.
+    :raises MemqlError: ``UNKNOWN_CONCEPT``; ``FORBIDDEN`` when the caller may not write the concept at all.
+    """
+
+    def __init__(
+        self,
+        writer: GraphWriter,
+        database: Database,
+        concept: str,
+        ctx: RequestContext,
+        *,
+        publish: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._writer = writer
+        self._database = database
+        self._rules = writer.rules(concept)
+        self._guard = RowRuleGuard(self._rules.concept)
+        self._guard.check_caller(ctx)
+        self._ctx = ctx
+        self._publish = publish
+        self._created_by = ctx.actor.created_by
+        self._judged = self._guard.applies(ctx)
+
+    @property
+    def rules(self) -> PayloadRules:
+        """The rules of the concept, for mapping columns to fields."""
+        return self._rules
+
+    async def write(self, rows: Iterable[ImportRow]) -> BatchOutcome:
+        """Store the rows that can be stored, in their order; a few thousand a call.
+
+        :raises MemqlError: only for failures of the database itself; nothing of the batch is stored then.
+        """
+        if self._judged and self._guard.by_graph:
+            return await self._one_by_one(rows)
+        prepared, refused = self._prepare(rows)
+        while prepared:
+            try:
+                stored = await self._store(prepared, refused)
+                break
+            except _RowAppearedError:
+                continue
+            except MemqlError as error:
+                row = error.details.get("row")
+                if "constraint" not in error.details or not isinstance(row, int):
+                    raise
+                refused.append(RefusedRow(prepared[row].line, unique_conflict(error, self._rules.concept)))
+                del prepared[row]
+        else:
+            stored = []
+        refused.sort(key=lambda row: row.line)
+        return BatchOutcome(tuple(stored), tuple(refused))
+
+    def _prepare(self, rows: Iterable[ImportRow]) -> tuple[list[_Prepared], list[RefusedRow]]:
+        prepared: list[_Prepared] = []
+        refused: list[RefusedRow] = []
+        for row in rows:
+            try:
+                prepared.append(self._version(row))
+            except MemqlError as error:
+                refused.append(RefusedRow(row.line, error))
+        return prepared, refused
+
+    def _version(self, row: ImportRow) -> _Prepared:
+        rules = self._rules
+        concept = rules.concept
+        payload = rules.complete(row.payload)
+        rules.check(payload)
+        self._guard.check_new(payload, self._ctx)
+        version = NewVersion(
+            id=qualify(row.id or content_id(concept.key, payload, self._writer.salt), concept.key),
+            concept=concept.key,
+            type=concept.row_type,
+            created_by=self._created_by,
+            schema=rules.schema,
+            payload=payload,
+            provenance=self._ctx.provenance,
+        )
+        return _Prepared(row.line, version, payload)
+
+    async def _store(self, prepared: list[_Prepared], refused: list[RefusedRow]) -> list[StoredRow]:
+        async def work(connection: Connection) -> tuple[list[_Prepared], list[Copied], list[RefusedRow]]:
+            if not (self._judged or self._rules.immutable):
+                return prepared, await self._copy(connection, prepared), []
+            before = await self._before(connection, {row.version.id for row in prepared})
+            checked, wrong = self._check_existing(before, prepared)
+            copied = await self._copy(connection, checked)
+            _require_unraced(before, checked, copied)
+            return checked, copied, wrong
+
+        checked, copied, wrong = await self._database.transaction(work)
+        refused.extend(wrong)
+        self._emit(checked, copied)
+        return [
+            StoredRow(row.line, row.version.id, outcome.created) for row, outcome in zip(checked, copied, strict=True)
+        ]
+
+    async def _copy(self, connection: Connection, rows: Sequence[_Prepared]) -> list[Copied]:
+        return await copy_versions(connection, [row.version for row in rows], store=self._rules.store)
+
+    async def _before(self, connection: Connection, ids: set[str]) -> dict[str, Mapping[str, Any]]:
+        """The last live payload of every id that has a version; the heads stay locked."""
+        store = self._rules.store
+        cursor = await connection.execute(
+            f"SELECT id, deleted, payload FROM {store.heads} WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (list(ids),)
+        )
+        before: dict[str, Mapping[str, Any]] = {}
+        for node_id, deleted, payload in await cursor.fetchall():
+            live = await log.last_live(connection, node_id, store=store) if deleted else None
+            before[node_id] = live.payload if live is not None else {} if deleted else payload
+        return before
+
+    def _check_existing(
+        self, before: Mapping[str, Mapping[str, Any]], prepared: Sequence[_Prepared]
+    ) -> tuple[list[_Prepared], list[RefusedRow]]:
+        """Hold rows whose ids have versions against ``@immutable`` and the row rule."""
+        current = dict(before)
+        checked: list[_Prepared] = []
+        refused: list[RefusedRow] = []
+        for row in prepared:
+            stored = current.get(row.version.id)
+            try:
+                if stored:
+                    self._rules.check_immutable(stored, row.payload)
+                    if not self._guard.owns(stored, self._ctx):
+                        raise not_found(row.version.concept, row.version.id)
+                current[row.version.id] = row.payload
+                checked.append(row)
+            except MemqlError as error:
+                refused.append(RefusedRow(row.line, error))
+        return checked, refused
+
+    async def _one_by_one(self, rows: Iterable[ImportRow]) -> BatchOutcome:
+        """For row rules that only the graph can answer: each row is a write of its own."""
+        stored: list[StoredRow] = []
+        refused: list[RefusedRow] = []
+        for row in rows:
+            intent = Intent(kind="insert", rules=self._rules, id=row.id, payload=row.payload)
+            try:
+                result = await self._writer.run(intent, self._ctx)
+            except MemqlError as error:
+                if error.retryable:
+                    raise
+                refused.append(RefusedRow(row.line, error))
+            else:
+                stored.append(StoredRow(row.line, result.meta.server_id, created=True))
+        return BatchOutcome(tuple(stored), tuple(refused))
+
+    def _emit(self, rows: Sequence[_Prepared], copied: Sequence[Copied]) -> None:
+        if self._publish is None:
+            return
+        for row, outcome in zip(rows, copied, strict=True):
+            written = WrittenRow(
+                id=row.version.id,
+                concept=row.version.concept,
+                type=row.version.type,
+                created_at=outcome.created_at,
+                created_by=row.version.created_by,
+                payload=self._rules.masked(row.payload),
+                seq=outcome.seq,
+            )
+            for event in graph_events(written, cause=self._ctx.cause):
+                self._publish(event)
+
+
+def _require_unraced(
+    before: Mapping[str, Mapping[str, Any]], rows: Sequence[_Prepared], copied: Sequence[Copied]
+) -> None:
+    """Check that no row counted as new has been written over one that appeared meanwhile.
+
+    :raises _RowAppearedError: which rolls the batch back, to be tried again.
+    """
+    seen = set(before)
+    for row, outcome in zip(rows, copied, strict=True):
+        if not outcome.created and row.version.id not in seen:
+            raise _RowAppearedError
+        seen.add(row.version.id)
