@@ -173,7 +173,7 @@ ANNOTATIONS: Final[tuple[AnnotationRow, ...]] = (
     _row("V", "modality", "What the model does; chat unless given.", _one("string")),
     _row("V", "default", "The provider of its modality when none is named."),
     _row("O", "handler", "What answers: a query, or a construct by name.", _named("type", "string", "query", "function"),
-         _named("query", "string", required=False), _named("name", "reference", required=False)),
+         _named("query", "string", required=False), _named("name", "reference", required=False), repeatable=True),
     _row("O", "executionTime", "How long it usually takes, for clients.", _one("string")),
     _row("O", "allowedRoles", "Roles of agents that may use it.", _MANY),
     _row("O", "scopes", "Scopes the caller must hold.", _MANY),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from memql.lang import ast
 from memql.lang.catalog import ArgSpec
+from memql.lang.checker.check import Check
 from memql.lang.checker.env import Env
 from memql.lang.checker.report import did_you_mean, listing
 from memql.lang.checker.tree import Declared
@@ -14,7 +15,7 @@ from memql.lang.checker.types import ANY, BOOL, DATETIME, NUMBER, TEXT, Value, m
 from memql.lang.functions import ACCESSORS, DIRECTIVES, FUNCTIONS, RELATION_FUNCTIONS, RESERVED_TOPIC_ROOTS, Function
 from memql.lang.literals import NOT_LITERAL, literal_value
 
-__all__ = ["check_arguments", "check_call", "check_topic"]
+__all__ = ["argument_problems", "check_arguments", "check_call", "check_topic"]
 
 Checker = Callable[[ast.Expr, Env], Value]
 
@@ -226,6 +227,8 @@ def _object_argument(
 def _publish_event(expr: ast.Call, env: Env, check: Checker) -> Value:
     argument = expr.args[0]
     check(argument, env)
+    if env.owner.role == "decision policy":
+        env.error("cqs", expr.span, f"{env.owner.title} only answers; publish from a logic or an automation")
     if isinstance(argument, ast.ObjectExpr):
         check_topic(argument, env)
     return Value("object")
@@ -329,38 +332,38 @@ def _takes_text(target: Declared) -> bool:
 
 
 def check_arguments(argument: ast.ObjectExpr, target: Declared, env: Env, check: Checker) -> None:
-    """Check an object of arguments against what a construct declares: unknown, missing, and literals that do not fit."""
+    """Check an object of arguments: its values, and that it is what the construct takes."""
     check(argument, env)
-    specs = env.check.args_of(target)
+    for span, problem in argument_problems(argument, target, env.check):
+        env.error("bad-argument", span, problem)
+
+
+def argument_problems(argument: ast.ObjectExpr, target: Declared, check: Check) -> Iterator[tuple[ast.Span, str]]:
+    """Where an object of arguments and a construct's declaration differ: unknown, missing, literals that do not fit."""
+    specs = check.args_of(target)
     if specs is None:
         return
     given = dict(argument.entries)
     extra_allowed = bool(target.marks.values("args").get("additionalProperties"))
     for name, value in given.items():
         spec = specs.get(name)
-        if spec is None:
-            if not extra_allowed:
-                hint = did_you_mean(name, specs) or f"; it takes: {listing(specs)}"
-                env.error("bad-argument", value.span, f"{target.name} has no argument {name!r}{hint}")
-            continue
-        _check_literal(value, spec, target, env)
+        if spec is not None:
+            if problem := _literal_problem(value, spec):
+                yield value.span, f"the argument {name!r} of {target.name} {problem}"
+        elif not extra_allowed:
+            hint = did_you_mean(name, specs) or f"; it takes: {listing(specs)}"
+            yield value.span, f"{target.name} has no argument {name!r}{hint}"
     for spec in specs.values():
         if spec.required and not spec.has_default and not spec.auto_injected and spec.name not in given:
-            env.error("bad-argument", argument.span, f"{target.name} needs the argument {spec.name!r}")
+            yield argument.span, f"{target.name} needs the argument {spec.name!r}"
 
 
-def _check_literal(value: ast.Expr, spec: ArgSpec, target: Declared, env: Env) -> None:
+def _literal_problem(value: ast.Expr, spec: ArgSpec) -> str:
     literal = literal_value(value)
     if literal is NOT_LITERAL:
-        return
-    if isinstance(literal, str) and literal.startswith("$args."):
-        return
-    if literal is None and spec.required:
-        env.error("bad-argument", value.span, f"the argument {spec.name!r} of {target.name} cannot be null")
-    elif problem := misfit(literal, spec.type, _bounds(spec)):
-        env.error("bad-argument", value.span, f"the argument {spec.name!r} of {target.name} must be {problem}")
-
-
-def _bounds(spec: ArgSpec) -> Mapping[str, object]:
+        return ""
+    if literal is None:
+        return "cannot be null" if spec.required else ""
     schema = spec.json_schema
-    return schema["items"] if isinstance(spec.type, ast.ListType) else schema
+    problem = misfit(literal, spec.type, schema["items"] if isinstance(spec.type, ast.ListType) else schema)
+    return f"must be {problem}" if problem else ""

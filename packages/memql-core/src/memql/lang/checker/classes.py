@@ -8,6 +8,7 @@ from memql.lang import ast
 from memql.lang.catalog import AccessClass, Concept
 from memql.lang.checker.check import Check
 from memql.lang.checker.tree import Declared
+from memql.lang.checker.walk import walk
 
 __all__ = ["classify", "classify_insert"]
 
@@ -125,19 +126,4 @@ def _is_admin(term: ast.Expr) -> bool:
 
 
 def _mentions(expr: ast.Expr, paths: tuple[tuple[str, str], ...]) -> bool:
-    return any(ast.path_of(part) in paths for part in walk(expr))
-
-
-def walk(expr: ast.Expr) -> Iterator[ast.Expr]:
-    """An expression and everything in it."""
-    yield expr
-    for name in expr.__slots__:
-        yield from _inside(getattr(expr, name))
-
-
-def _inside(value: object) -> Iterator[ast.Expr]:
-    if isinstance(value, tuple):
-        for one in value:
-            yield from _inside(one)
-    elif hasattr(value, "span") and not isinstance(value, ast.Block):
-        yield from walk(value)  # type: ignore[arg-type]
+    return any(isinstance(part, ast.Member) and ast.path_of(part) in paths for part in walk(expr))

@@ -75,6 +75,10 @@ class Env:
         """The same surroundings with other functions allowed."""
         return replace(self, places=places)
 
+    def for_builtin(self, is_builtin: bool) -> Env:
+        """Inside the arguments of a builtin, the one place for secrets, or of something else."""
+        return replace(self, builtin_argument=is_builtin)
+
     def guarded(self, *names: str) -> Env:
         """The same surroundings where these arguments are given."""
         return replace(self, guards=self.guards.union(names))

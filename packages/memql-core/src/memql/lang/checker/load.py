@@ -8,16 +8,24 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from memql.lang.catalog import Catalog, Construct
+from memql.lang.checker.automations import read_automations
+from memql.lang.checker.bodies import read_logics
 from memql.lang.checker.check import Check
 from memql.lang.checker.concepts import finish_concepts, read_concepts, read_relationships
 from memql.lang.checker.declare import declare, parse_sources
+from memql.lang.checker.evolution import check_evolution
+from memql.lang.checker.graph import check_references
+from memql.lang.checker.models import read_builtins, read_prompts, read_providers
 from memql.lang.checker.mutations import read_mutations
 from memql.lang.checker.names import Names
+from memql.lang.checker.policies import read_policies
 from memql.lang.checker.predicates import read_predicates
 from memql.lang.checker.queries import read_queries
 from memql.lang.checker.report import Report
+from memql.lang.checker.seeds import read_seeds
 from memql.lang.checker.shapes import read_shapes
 from memql.lang.checker.signatures import read_signatures
+from memql.lang.checker.tools import read_tools
 from memql.lang.diagnostics import Finding, tree_refused
 from memql.lang.functions import CONFIG_KEYS
 from memql.lang.sources import Sources
@@ -64,6 +72,8 @@ def load_tree(
     tree = declare(parsed, broken, report)
     check = Check(tree, Names(tree, report), report, sources.templates, config_keys, executors)
     catalog = _run(check, version_of_sources(sources))
+    if previous is not None:
+        check_evolution(check, previous, rows_exist)
     findings = report.sorted()
     return Loaded(None if report.errors else catalog, findings)
 
@@ -87,18 +97,26 @@ def _run(check: Check, version: str) -> Catalog:
     shapes = read_shapes(check)
     specs = read_predicates(check)
     finish_concepts(check)
-    queries = read_queries(check)
-    mutations = read_mutations(check)
-    check.names.report_unused()
-    return Catalog(
+    catalog = Catalog(
         version=version,
         concepts=dict(check.concepts),
         shapes=_enabled(shapes),
         specs=_enabled(specs),
-        queries=_enabled(queries),
-        mutations=_enabled(mutations),
+        queries=_enabled(read_queries(check)),
+        mutations=_enabled(read_mutations(check)),
+        providers=_enabled(read_providers(check)),
+        policies=_enabled(read_policies(check)),
+        prompts=_enabled(read_prompts(check)),
+        builtins=_enabled(read_builtins(check)),
+        logics=_enabled(read_logics(check)),
+        automations=_enabled(read_automations(check)),
+        tools=_enabled(read_tools(check)),
+        seeds=_enabled(read_seeds(check)),
         disabled=_disabled(check),
     )
+    check_references(check)
+    check.names.report_unused()
+    return catalog
 
 
 def _enabled(constructs: Mapping[str, ConstructT]) -> dict[str, ConstructT]:
