@@ -31,7 +31,17 @@ def test_a_place_is_admitted_once_however_admitting_and_settling_interleave(step
             settled = max(settled, at)
         else:
             assert position.admit(at) == (at > settled and at not in admitted)
+            position.finish(at)
             admitted.add(at)
+
+
+def test_a_cursor_covers_a_place_only_when_it_is_finished() -> None:
+    position = Position(10)
+    assert position.admit(20)
+    assert not position.admit(20)
+    assert Position.parse(position.cursor()).admit(20)
+    position.finish(20)
+    assert not Position.parse(position.cursor()).admit(20)
 
 
 def test_too_much_ahead_has_no_cursor_until_it_settles() -> None:

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _BATCH = 256
 _NO_END = 2**62
 _MANY_AHEAD = 64
+_RETRY_SECONDS = 1.0
 
 
 class Feed:
@@ -56,6 +57,7 @@ class Feed:
         self._position: Position | None = None
         self._located = False
         self._marks: deque[tuple[int, int]] = deque()
+        self._readers = 0
         self._replaying = False
         self._replay_again = False
         self._lock = anyio.Lock()
@@ -89,16 +91,22 @@ class Feed:
                 await self._follow(tail, live, resume=bool(resume))
 
     async def _follow(self, tail: LogTail, live: BusSubscription, *, resume: bool) -> None:
+        failure: MemqlError | None = None
+        since = version_of(self._position.settled) if self._located and self._position else None
         async with anyio.create_task_group() as tasks:
             follower = _Follower(self, tail, live, tasks)
-            tail.follow(follower)
+            tail.follow(follower, since)
             try:
                 if resume:
                     await self._catch_up(tail, live)
                 await self._pump(live)
+            except MemqlError as error:
+                failure = error
             finally:
                 tail.unfollow(follower)
                 tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     # --- beginning -------------------------------------------------------------------------------------------------
 
@@ -111,8 +119,9 @@ class Feed:
             self._gap = 0 < self._position.settled < first_place(oldest) - 1
             return
         settled = await tail.log.settled()
-        self._located = settled > 0
-        ahead = await tail.log.visible_after(settled) if settled else ()
+        # Nothing is known to be settled: true of an empty log, else a long transaction hides it for now.
+        self._located = settled > 0 or await tail.log.oldest() == 0
+        ahead = await tail.log.visible_after(settled) if self._located else ()
         both = (place for number in ahead for place in range(first_place(number), last_place(number) + 1))
         self._position = Position(last_place(settled), both)
 
@@ -152,17 +161,20 @@ class Feed:
         """Deliver an event unless it came before, is hidden, or may not be read."""
         if self._message.kind is SubscriptionKind.DOMAIN_EVENTS and root_of(event.topic) in HIDDEN_FROM_DOMAIN:
             return
+        position = self._position if event.log_seq is not None else None
         # Recorded before anything waits: the other way may bring the same event meanwhile.
-        if event.log_seq is not None and self._position is not None and not self._position.admit(place(event)):
+        if position is not None and not position.admit(place(event)):
             return
-        if self._position is not None and self._position.ahead > _MANY_AHEAD and self._session.services.tail:
-            self._session.services.tail.hurry()
-        if not await self._readable(event):
-            return
+        readable = await self._readable(event)
         async with self._lock:
-            self._seq += 1
-            gap, self._gap = self._gap, False
-            await self._session.send(self._frame(event, gap=gap))
+            if position is not None:
+                position.finish(place(event))
+            if readable:
+                self._seq += 1
+                gap, self._gap = self._gap, False
+                await self._session.send(self._frame(event, gap=gap))
+        if position is not None and position.ahead > _MANY_AHEAD and self._session.services.tail:
+            self._session.services.tail.hurry()
 
     async def _readable(self, event: Event) -> bool:
         if root_of(event.topic) != "graph":
@@ -199,6 +211,7 @@ class Feed:
             self._replay_again = True
             return
         self._replaying = True
+        self.begin_reading()
         try:
             while True:
                 self._replay_again = False
@@ -207,6 +220,7 @@ class Feed:
                     return
         finally:
             self._replaying = False
+            self.end_reading()
 
     async def _read_through(self, tail: LogTail) -> None:
         position = self._position
@@ -220,13 +234,22 @@ class Feed:
             position.settle(last_place(min(after, settled)))
         position.settle(last_place(settled))
 
+    def begin_reading(self) -> None:
+        """From here on rows of the log are being delivered: marks wait, they may lie past rows still to come."""
+        self._readers += 1
+
+    def end_reading(self) -> None:
+        """They are delivered."""
+        self._readers -= 1
+        self._apply_marks()
+
     def mark(self, offered: int, settled: int) -> None:
         """The log is settled up to ``settled`` as far as the first ``offered`` events of the bus go."""
         self._marks.append((offered, settled))
         self._apply_marks()
 
     def _apply_marks(self) -> None:
-        while self._marks and self._marks[0][0] <= self._taken:
+        while not self._readers and self._marks and self._marks[0][0] <= self._taken:
             _, settled = self._marks.popleft()
             self._located = True
             if self._position is not None:
@@ -253,16 +276,24 @@ class _Follower:
         if wanted is not None and not wanted:
             self._feed.mark(offered, settled)
             return
-        self._tasks.start_soon(self._hand_over, wanted, offered, settled, name=f"log of {self._feed.id}")
+        self._feed.begin_reading()
+        self._feed.mark(offered, settled)
+        self._tasks.start_soon(self._hand_over, wanted, name=f"log of {self._feed.id}")
 
-    async def _hand_over(self, wanted: Sequence[Event] | None, offered: int, settled: int) -> None:
-        try:
-            if wanted is None:
+    async def _hand_over(self, wanted: Sequence[Event] | None) -> None:
+        if wanted is None:
+            await self._replay()
+        for event in wanted or ():
+            await self._feed.offer(event)
+        self._feed.end_reading()
+
+    async def _replay(self) -> None:
+        while True:
+            try:
                 await self._feed.replay(self._tail)
+            except MemqlError as error:
+                # Marks wait until this is read, so nothing is passed over meanwhile.
+                log.warning("subscription %s cannot read the log: %s", self._feed.id, error)
+                await anyio.sleep(_RETRY_SECONDS)
+            else:
                 return
-            for event in wanted:
-                await self._feed.offer(event)
-            self._feed.mark(offered, settled)
-        except MemqlError as error:
-            # Nothing is marked, so the next move of the log brings the same rows again.
-            log.warning("subscription %s cannot read the log: %s", self._feed.id, error)

@@ -52,11 +52,12 @@ def version_of(at: int) -> int:
 class Position:
     """Mutable; one per subscription."""
 
-    __slots__ = ("_ahead", "settled")
+    __slots__ = ("_ahead", "_begun", "settled")
 
     def __init__(self, settled: int, ahead: Iterable[int] = ()) -> None:
         self.settled = settled
         self._ahead = {at for at in ahead if at > settled}
+        self._begun: set[int] = set()
 
     @classmethod
     def parse(cls, cursor: str) -> Position:
@@ -79,11 +80,17 @@ class Position:
         return len(self._ahead)
 
     def admit(self, at: int) -> bool:
-        """Record that a place is dealt with; False when it was before."""
-        if at <= self.settled or at in self._ahead:
+        """Begin to deal with a place; False when that was done or begun before."""
+        if at <= self.settled or at in self._ahead or at in self._begun:
             return False
-        self._ahead.add(at)
+        self._begun.add(at)
         return True
+
+    def finish(self, at: int) -> None:
+        """A place that was admitted is dealt with: from here on the cursor covers it."""
+        self._begun.discard(at)
+        if at > self.settled:
+            self._ahead.add(at)
 
     def settle(self, upto: int) -> None:
         """Everything up to ``upto`` has been dealt with or did not concern the subscription."""

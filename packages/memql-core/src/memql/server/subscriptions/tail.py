@@ -45,11 +45,19 @@ class LogTail:
         self._bus = bus
         self._poll_seconds = poll_seconds
         self._followers: dict[int, Follower] = {}
+        self._checked: int | None = None
         self._followed = anyio.Event()
         self._hurried = anyio.Event()
 
-    def follow(self, follower: Follower) -> None:
-        """Tell a follower about the log from now on."""
+    def follow(self, follower: Follower, since: int | None) -> None:
+        """Tell a follower about the log from now on.
+
+        :param since: the number up to which it knows the log; None when it does not know.
+        """
+        if not self._followers:
+            self._checked = since
+        elif since is not None and self._checked is not None and self._checked > since:
+            follower.log_moved(self._checked, None)
         self._followers[id(follower)] = follower
         self._followed.set()
 
@@ -70,13 +78,12 @@ class LogTail:
             self._followed = anyio.Event()
 
     async def _follow(self, live: Subscription) -> None:
-        checked = 0
         seen: set[int] = set()
         while self._followers:
             try:
                 seen.update(_numbers(live))
-                checked = await self._poll(checked, seen)
-                seen = {number for number in seen if number > checked}
+                await self._poll(seen)
+                seen = {number for number in seen if number > (self._checked or 0)}
             except MemqlError as error:
                 logger.warning("the log cannot be followed: %s", error)
             await anyio.sleep(_SHORTEST_PAUSE)
@@ -84,18 +91,18 @@ class LogTail:
                 await self._hurried.wait()
             self._hurried = anyio.Event()
 
-    async def _poll(self, checked: int, seen: set[int]) -> int:
-        """Hand on what settled since ``checked``, 0 the first time; what is checked now."""
-        settled = await self.log.settled()
-        if settled <= checked:
-            return checked
+    async def _poll(self, seen: set[int]) -> None:
+        """Hand on what settled since the last time."""
+        settled, checked = await self.log.settled(), self._checked
+        if settled <= (checked or 0):
+            return
         missed: Sequence[Event] | None = ()
-        if checked:
+        if checked is not None:
             present = await self.log.visible_after(checked)
             missed = await self._read(sorted(n for n in present if n <= settled and n not in seen))
+        self._checked = settled
         for follower in tuple(self._followers.values()):
             follower.log_moved(settled, missed)
-        return settled
 
     async def _read(self, numbers: Sequence[int]) -> Sequence[Event] | None:
         if len(numbers) > _SHARED_ROWS:
