@@ -16,10 +16,15 @@ import msgspec
 from memql.auth import Actor
 from memql.engine.access import RateLimiter, authorize_call, require_raw
 from memql.engine.context import RequestContext
-from memql.engine.ports import LogicRunner, Reader, Writer
+from memql.engine.logic import Policies
+from memql.engine.ports import LogicRunner, Reader
 from memql.engine.result import Meta, Result
 from memql.engine.tools.builtins import Builtins
+from memql.engine.tools.dispatch import Dispatcher
+from memql.engine.tools.models import Models
 from memql.engine.visibility import may_see
+from memql.engine.write import GraphWriter
+from memql.engine.write.variables import ValueStore
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
 from memql.lang import ast
@@ -41,15 +46,19 @@ class Executors:
     """The parts behind the facade, one per kind of construct."""
 
     reader: Reader
-    writer: Writer
+    writer: GraphWriter
     logic: LogicRunner
+    policies: Policies
     builtins: Builtins
+    models: Models
+    tools: Dispatcher
+    values: ValueStore
 
 
 class Engine:
     """One engine over one database, serving one catalog at a time; safe to share between tasks.
 
-    Build it with :func:`memql.engine.open_engine`.
+    Build it with :func:`memql.engine.assembly.build_engine`.
     """
 
     def __init__(self, catalog: Catalog, executors: Callable[[Engine], Executors]) -> None:
@@ -59,7 +68,11 @@ class Engine:
         self.reader = parts.reader
         self.writer = parts.writer
         self.logic = parts.logic
+        self.policies = parts.policies
         self.builtins = parts.builtins
+        self.models = parts.models
+        self.tools = parts.tools
+        self.values = parts.values
 
     @property
     def catalog(self) -> Catalog:
@@ -127,6 +140,14 @@ class Engine:
         if target is not None:
             return target
         raise unknown_function(catalog, name)
+
+    async def run(self, read: ast.Read, ctx: RequestContext) -> Result:
+        """Run a parsed read as a construct does: a tool's handler with its arguments bound.
+
+        :raises MemqlError: as :meth:`execute`.
+        """
+        inner = ctx.called_by_construct()
+        return await self._run(ast.Request((), read), self._target(read), inner)
 
     async def may_read(self, event: Event, actor: Actor) -> bool:
         """Whether the actor may see an event; for a graph event, whether it may read the row."""

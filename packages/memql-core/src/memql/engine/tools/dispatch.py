@@ -14,7 +14,6 @@ import msgspec
 
 from memql.engine.access import role_refusal
 from memql.engine.context import RequestContext
-from memql.engine.ports import Reader
 from memql.engine.result import Result
 from memql.engine.values import bind_args
 from memql.errors import Code, MemqlError
@@ -60,12 +59,10 @@ class Dispatcher:
     def __init__(
         self,
         catalog: Callable[[], Catalog],
-        reader: Reader,
         invoke: Callable[[str, Mapping[str, Any], RequestContext], Awaitable[Any]],
         run_query: Callable[[ast.Read, RequestContext], Awaitable[Result]],
     ) -> None:
         self._catalog = catalog
-        self._reader = reader
         self._invoke = invoke
         self._run_query = run_query
         self._stamps: dict[str, Stamp] = {

@@ -1,0 +1,101 @@
+"""Putting an engine together: the executors behind the facade, over one database."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from memql.auth import system
+from memql.engine.context import RequestContext
+from memql.engine.engine import Engine, Executors
+from memql.engine.introspection import introspection
+from memql.engine.logic import Publisher, Runner
+from memql.engine.read import GraphReader
+from memql.engine.tools.builtins import Builtins
+from memql.engine.tools.dispatch import Dispatcher
+from memql.engine.tools.models import CredentialLookup, Models
+from memql.engine.tools.standard import register_standard
+from memql.engine.write import GraphWriter
+from memql.engine.write.preview import Preview
+from memql.engine.write.variables import ValueStore
+from memql.events.event import Event
+from memql.events.outbox import Outbox
+from memql.graph.database import Database
+from memql.lang.catalog import Catalog
+from memql.secrets.keys import MasterKey
+
+__all__ = ["build_engine"]
+
+_PREFIX: Final = "MEMQL_SI_"
+
+
+def build_engine(
+    database: Database,
+    catalog: Catalog,
+    *,
+    publish: Callable[[Event], None],
+    node: str = "local",
+    master_key: MasterKey | None = None,
+    cursor_key: bytes | None = None,
+    max_results: int = 10_000,
+    salt: str = "",
+    environ: Mapping[str, str] = os.environ,
+) -> Engine:
+    """An engine over a migrated database.
+
+    :param publish: takes each event after its commit, for the bus; must not wait.
+    :param node: the id of this node, recorded with the events it keeps.
+    :param cursor_key: signs cursors; nodes that serve the same clients share it. Random when not given.
+    :param max_results: the default and largest page, rows.
+    :param salt: mixed into ids derived from content.
+    :param environ: where providers' keys are looked up last.
+    """
+
+    def executors(engine: Engine) -> Executors:
+        def current() -> Catalog:
+            return engine.catalog
+
+        reader = GraphReader(
+            database, current, signing_key=cursor_key or secrets.token_bytes(32), max_results=max_results
+        )
+        writer = GraphWriter(database, current, publish, reader=lambda: reader, master_key=master_key, salt=salt)
+        models = Models(current, _credentials(writer, environ))
+        logic = Runner(
+            engine, database, Publisher(Outbox(database, node), publish), tables=writer.tables, models=models
+        )
+        builtins = Builtins(introspection(current, Preview(writer, database)))
+        register_standard(builtins)
+        return Executors(
+            reader=reader,
+            writer=writer,
+            logic=logic,
+            policies=logic.policies,
+            builtins=builtins,
+            models=models,
+            tools=Dispatcher(current, engine.invoke, engine.run),
+            values=ValueStore(writer, database, master_key),
+        )
+
+    return Engine(catalog, executors)
+
+
+def _credentials(writer: GraphWriter, environ: Mapping[str, str]) -> CredentialLookup:
+    """How a provider's ``env("NAME")`` is found: global secret, global variable, environment, each also without the
+    prefix ``MEMQL_SI_``."""
+
+    async def look_up(name: str) -> str | None:
+        tables = await writer.tables(RequestContext(actor=system("system:models")))
+        names = [name, name.removeprefix(_PREFIX)] if name.startswith(_PREFIX) else [name]
+        for find in (
+            lambda candidate: tables.secret(candidate, system_only=True),
+            lambda candidate: tables.variable(candidate, system_only=True),
+            environ.get,
+        ):
+            for candidate in names:
+                if value := find(candidate):
+                    return value
+        return None
+
+    return look_up
