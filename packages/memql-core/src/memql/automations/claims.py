@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from memql.errors import Code, MemqlError
 from memql.graph.database import Database
 
-__all__ = ["Claim", "Claims", "Entry", "Subject", "fenced", "record"]
+__all__ = ["Claim", "ClaimLostError", "Claims", "Entry", "Subject", "record"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ class Entry:
 
 _CLAIM = """
 INSERT INTO automation_execution_claims AS held
-    (automation_name, dedup_key, claimed_by, lease_until, event, source, position)
-VALUES (%s, %s, %s, clock_timestamp() + %s, %s, %s, %s)
+    (automation_name, dedup_key, claimed_by, lease_until, event)
+VALUES (%s, %s, %s, clock_timestamp() + %s, %s)
 ON CONFLICT (automation_name, dedup_key) DO UPDATE
 SET claimed_by = EXCLUDED.claimed_by, claimed_at = clock_timestamp(), epoch = held.epoch + 1,
     lease_until = EXCLUDED.lease_until
@@ -125,14 +125,7 @@ _JOURNAL = """
 SELECT place, target, result FROM automation_run_journal WHERE automation_name = %s AND dedup_key = %s
 """
 
-_PRUNE = """
-DELETE FROM automation_execution_claims AS old
-WHERE old.completed_at < clock_timestamp() - %s
-  AND NOT EXISTS (
-      SELECT FROM mesh_cursors AS cursor
-      WHERE cursor.consumer_id = %s AND cursor.source = old.source AND cursor.position < old.position
-  )
-"""
+_PRUNE = "DELETE FROM automation_execution_claims WHERE completed_at < clock_timestamp() - %s"
 
 _ABANDON = """
 WITH dead AS (
@@ -146,14 +139,16 @@ WHERE journal.automation_name = dead.automation_name AND journal.dedup_key = dea
 """
 
 
-def fenced(claim: Claim) -> MemqlError:
-    """The error of an owner that has lost its claim; whoever holds it now carries the run on."""
-    return MemqlError(
-        Code.CONFLICT,
-        f"the run of {claim.name} for {claim.key} was taken over by another process; this one stops",
-        details={"automation": claim.name, "epoch": claim.epoch},
-        retryable=False,
-    )
+class ClaimLostError(MemqlError):
+    """Another process has taken the run over and carries it on; this one must stop."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(
+            Code.CONFLICT,
+            f"the run of {claim.name} for {claim.key} was taken over by another process; this one stops",
+            details={"automation": claim.name, "epoch": claim.epoch},
+            retryable=False,
+        )
 
 
 class Claims:
@@ -174,16 +169,7 @@ class Claims:
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
         """
         row = await self._database.fetch_one(
-            _CLAIM,
-            (
-                subject.name,
-                subject.key,
-                self.owner,
-                self._lease,
-                subject.event,
-                subject.source,
-                subject.position,
-            ),
+            _CLAIM, (subject.name, subject.key, self.owner, self._lease, subject.event)
         )
         if row is None:
             return None
@@ -228,10 +214,12 @@ class Claims:
         rows = await self._database.fetch(_JOURNAL, (claim.name, claim.key))
         return [Entry(place, target, bytes(result)) for place, target, result in rows]
 
-    async def prune(self, retention: float, cursor: str) -> int:
-        """Drop finished claims older than ``retention`` seconds, except those whose event the replay cursor
-        has not passed yet: without its claim, a replayed event would run again. Gives how many went."""
-        return await self._database.execute(_PRUNE, (timedelta(seconds=retention), cursor))
+    async def prune(self, retention: float) -> int:
+        """Drop claims that were finished ``retention`` seconds ago; gives how many went.
+
+        Without its claim a replayed event would run again: prune only when replay has come further than that.
+        """
+        return await self._database.execute(_PRUNE, (timedelta(seconds=retention),))
 
     async def abandon(self, age: float) -> int:
         """Finish runs whose lease expired ``age`` seconds ago: their automation is gone from every
@@ -264,4 +252,4 @@ async def record(connection: AsyncConnection[Any], claim: Claim, entries: Sequen
         ),
     )
     if cursor.rowcount != len(entries):
-        raise fenced(claim)
+        raise ClaimLostError(claim)

@@ -1,8 +1,9 @@
 """The journal of a claimed run: each effect commits together with its record, under the claim's fence.
 
-A run may die anywhere, and another process repeats it from the start. What is in the journal is given back instead of
-being done again; what is not has left no trace, because record and effect are one transaction. A process that lost its
-claim while it was paused cannot write either: the record is refused, and the effect with it.
+A run may die anywhere, and another process repeats it from the start. What is in the journal is given back
+instead of being done again; what is not has left no trace, because record and effect are one transaction. A
+process that lost its claim while it was paused cannot write either: the record is refused, and the effect
+with it.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class RunJournal:
     async def load(self) -> None:
         """Read what the run has recorded so far, and forget reads that no effect has followed.
 
-        Call it before a repetition: after a take-over, and before a further attempt, when the fate of the last write
-        may be unknown.
+        Call it before a repetition: after a take-over, and before a further attempt, when the fate of the
+        last write may be unknown.
         """
         self._known = {entry.place: entry for entry in await self._claims.journal(self._claim)}
         self._unwritten.clear()
@@ -63,21 +64,10 @@ class RunJournal:
             await self.flush()
         return value
 
-    async def step_done(self, place: str, target: str, value: Any) -> None:
-        """Record a finished step, so that a repetition passes it over as a whole."""
-        if place not in self._known:
-            self._unwritten.append(_entry(place, target, value))
-            await self.flush()
-
-    def step(self, place: str, target: str) -> tuple[bool, Any]:
-        """Whether a step is on record as finished, and its result."""
-        known = self._known.get(place)
-        return (False, None) if known is None else (True, self._replayed(known, target))
-
     async def flush(self) -> None:
         """Write what is noted.
 
-        :raises MemqlError: ``CONFLICT`` when the claim is lost.
+        :raises ClaimLostError: when another process has the run.
         """
         noted = self._unwritten
         if noted:

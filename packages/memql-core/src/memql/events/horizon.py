@@ -9,6 +9,7 @@ decided. (A transaction has its id before it draws a number; the tables see to t
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import NamedTuple
 
@@ -22,16 +23,20 @@ _MAX_MARKS = 64
 class _Mark(NamedTuple):
     number: int
     xid: int
+    made: float
 
 
 class Horizon:
     """The settled position of a table numbered by a sequence. Safe to share between tasks; it only rises.
+
+    ``as_of`` is when (on this process's monotonic clock) every number drawn by then was known to be settled.
 
     :param sequence: the sequence's name; part of the statement, never from outside.
     """
 
     def __init__(self, database: Database, sequence: str) -> None:
         self._database = database
+        self.as_of = float("-inf")
         self._settled = 0
         self._marks: deque[_Mark] = deque()
         self._drawn = f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}"
@@ -46,17 +51,20 @@ class Horizon:
 
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
         """
+        asked = time.monotonic()
         if not self._marks:
             drawn = await self._database.fetch_one(self._drawn)
             assert drawn is not None
             if drawn[0] <= self._settled:
+                self.as_of = asked
                 return self._settled
         row = await self._database.fetch_one(self._mark)
         assert row is not None
         number, xid, oldest_running = row
         newest = self._marks[-1].number if self._marks else self._settled
         if number > newest and len(self._marks) < _MAX_MARKS:
-            self._marks.append(_Mark(number, xid))
+            self._marks.append(_Mark(number, xid, asked))
         while self._marks and self._marks[0].xid <= oldest_running:
-            self._settled = max(self._settled, self._marks.popleft().number)
+            mark = self._marks.popleft()
+            self._settled, self.as_of = max(self._settled, mark.number), mark.made
         return self._settled

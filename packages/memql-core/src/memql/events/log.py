@@ -37,11 +37,11 @@ class EventLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._horizon = Horizon(database, "memory_seq")
+        self.horizon = Horizon(database, "memory_seq")
 
     async def settled(self) -> int:
         """The highest position up to which nothing can commit any more."""
-        return await self._horizon.settled()
+        return await self.horizon.settled()
 
     async def visible_after(self, position: int) -> frozenset[int]:
         """Positions past ``position`` that are committed already."""

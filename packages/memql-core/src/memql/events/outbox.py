@@ -42,7 +42,7 @@ class Outbox:
     def __init__(self, database: Database, node: str) -> None:
         self._database = database
         self._node = node
-        self._horizon = Horizon(database, "event_outbox_seq_seq")
+        self.horizon = Horizon(database, "event_outbox_seq_seq")
 
     async def append(self, event: Event, connection: AsyncConnection[Any] | None = None) -> None:
         """Keep an event, in the caller's transaction if a connection is given; one already kept stays as it
@@ -59,7 +59,7 @@ class Outbox:
 
     async def settled(self) -> int:
         """The highest position up to which nothing can commit any more."""
-        return await self._horizon.settled()
+        return await self.horizon.settled()
 
     async def read(self, after: int, upto: int, limit: int) -> Sequence[tuple[int, Event]]:
         """At most ``limit`` kept events with ``after < position <= upto``, in order, each with its position.

@@ -50,7 +50,7 @@ class Runner:
         self._callables = callables
         self._database = database
         self._publisher = publisher
-        self._tables = tables
+        self.tables = tables
         self._compiled: dict[str, tuple[Logic, Body]] = {}
         self.policies = Policies(callables, tables)
         self.calls = Calls(callables, publisher, self.policies, models)
@@ -90,7 +90,7 @@ class Runner:
 
     async def _body(self, logic: Logic, args: Mapping[str, Any], ctx: RequestContext) -> Any:
         body = self._compile(logic)
-        tables = await self._tables(ctx) if body.needs_tables else None
+        tables = await self.tables(ctx) if body.needs_tables else None
         env = Env.of(ctx, args, bindings={}, tables=tables)
         frame = Frame(env, ctx, self.calls.perform)
         await body.run(frame)

@@ -42,8 +42,12 @@ CREATE TABLE IF NOT EXISTS cron_leadership (
     only_row boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
     epoch    bigint      NOT NULL,
     leader   text        NOT NULL,
-    since    timestamptz NOT NULL DEFAULT clock_timestamp()
+    since    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    beat     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+COMMENT ON COLUMN cron_leadership.beat IS
+    'when the leader last showed that it runs; a session whose process is stopped keeps its lock but not its beat';
 
 CREATE TABLE IF NOT EXISTS cron_schedules (
     automation_name text        PRIMARY KEY,

@@ -1,0 +1,226 @@
+"""The automations of a process, as one component with a beginning and an end."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from memql.auth import Actor
+from memql.automations.by_hand import ByHand
+from memql.automations.claims import Claims
+from memql.automations.compiled import CompiledAutomation, compile_tree
+from memql.automations.cursors import Cursors
+from memql.automations.dispatcher import Dispatcher, is_stale
+from memql.automations.events import RunEvent
+from memql.automations.guard import Guard
+from memql.automations.lanes import Lanes
+from memql.automations.leases import Leases
+from memql.automations.maintenance import Maintenance
+from memql.automations.metrics import Counts
+from memql.automations.options import Options
+from memql.automations.replay import LogSource, OutboxSource, Replay
+from memql.automations.scheduler import Scheduler
+from memql.engine.logic import Runner
+from memql.errors import Code, MemqlError
+from memql.events.bus import Bus, Subscription
+from memql.events.event import Event
+from memql.events.log import EventLog
+from memql.events.outbox import Outbox
+from memql.graph.database import Database
+from memql.lang.catalog import Catalog
+
+__all__ = ["Automations"]
+
+_log = structlog.get_logger("memql.automations")
+
+_BUS_CAPACITY: Final = 10_000
+
+
+class Automations:
+    """Runs the automations of a tree: on events, on schedules, and by hand. Open it with :meth:`open`."""
+
+    def __init__(
+        self, group: TaskGroup, database: Database, bus: Bus, runner: Runner, node: str, options: Options
+    ) -> None:
+        owner = f"{node}/{uuid.uuid4().hex}"
+        self.counts = Counts()
+        self.owner = owner
+        self._bus = bus
+        self._options = options
+        self._tree: dict[str, CompiledAutomation] = {}
+        self._changed = anyio.Event()
+        self._claims = Claims(database, owner=owner, lease=options.lease)
+        self._leases = Leases(self._claims, self.counts, options)
+        self._lanes = Lanes(
+            group,
+            limit=options.concurrency,
+            limit_each=options.concurrency_each,
+            pending_each=options.pending_each,
+        )
+        self._dispatcher = Dispatcher(
+            database=database,
+            claims=self._claims,
+            guard=Guard(self._claims, self.counts, options),
+            leases=self._leases,
+            lanes=self._lanes,
+            runner=runner,
+            publish=bus.publish,
+            counts=self.counts,
+            options=options,
+        )
+        self._scheduler = Scheduler(database, owner, self._dispatcher.fired, self.counts, options)
+        self._by_hand = ByHand(group, self._dispatcher.executor)
+        outbox = Outbox(database, node)
+        cursors = Cursors(database, options.cursor)
+        sources = (LogSource(EventLog(database), self._concepts), OutboxSource(outbox))
+        self._replays = tuple(Replay(source, cursors, self._dispatcher, options) for source in sources)
+        self._maintenance = Maintenance(database, self._claims, outbox, self._replays, self.counts, options)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        *,
+        database: Database,
+        bus: Bus,
+        runner: Runner,
+        catalog: Catalog,
+        node: str,
+        options: Options | None = None,
+    ) -> AsyncIterator[Automations]:
+        """Start, yield, and stop: no new runs, those under way get ``options.drain`` seconds, the rest is
+        given back for other processes to carry on.
+
+        :param node: the id of this node.
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached at the start, and what
+            :meth:`use` raises.
+        """
+        chosen = options or Options()
+        async with anyio.create_task_group() as group:
+            self = cls(group, database, bus, runner, node, chosen)
+            self.use(catalog)
+            for replay in self._replays:
+                await replay.begin()
+            async with anyio.create_task_group() as loops:
+                self._start(loops)
+                try:
+                    yield self
+                finally:
+                    loops.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._stop()
+            group.cancel_scope.cancel()
+
+    def use(self, catalog: Catalog) -> None:
+        """Serve another tree; runs under way finish with the one they began with.
+
+        :raises MemqlError: ``UNKNOWN_FUNCTION`` when a step's target is not in the tree; the old one stays.
+        """
+        tree = compile_tree(catalog)
+        self._tree = tree
+        self._dispatcher.use(tree)
+        self._scheduler.use(tree)
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    @property
+    def is_cron_leader(self) -> bool:
+        """Whether this process fires schedules now."""
+        return self._scheduler.is_leader
+
+    async def run(
+        self,
+        name: str,
+        payload: Mapping[str, Any],
+        *,
+        actor: Actor,
+        concept: str = "",
+        topic: str = "",
+        timeout: float = 60.0,
+    ) -> AsyncIterator[RunEvent]:
+        """Run an automation by hand: accepted first, complete last.
+
+        :param topic: the topic of the event it sees; else that of a created node of ``concept``; else its
+            trigger's.
+        :raises MemqlError: ``UNKNOWN_FUNCTION`` when there is none of that name, ``FORBIDDEN`` when the
+            caller may not run it, ``INVALID_ARGUMENT`` when the payload does not fit its arguments.
+        """
+        compiled = self._tree.get(name)
+        if compiled is None:
+            raise MemqlError(Code.UNKNOWN_FUNCTION, f"there is no enabled automation {name!r}", context=name)
+        running = self._by_hand.run(compiled, payload, actor=actor, concept=concept, topic=topic, timeout=timeout)
+        async with aclosing(running) as told:
+            async for event in told:
+                yield event
+
+    async def prune(self) -> int:
+        """Drop finished claims past their retention now; gives how many went."""
+        return await self._maintenance.prune()
+
+    # --- inside
+    # ------------------------------------------------------------------------------------------------------
+
+    def _start(self, loops: TaskGroup) -> None:
+        loops.start_soon(self._listen, name="automations: bus")
+        for replay in self._replays:
+            loops.start_soon(replay.follow, name="automations: replay")
+        loops.start_soon(self._leases.keep, name="automations: leases")
+        loops.start_soon(self._dispatcher.take_over, name="automations: take-over")
+        loops.start_soon(self._scheduler.run, name="automations: cron")
+        loops.start_soon(self._maintenance.run, name="automations: maintenance")
+
+    async def _stop(self) -> None:
+        with anyio.move_on_after(self._options.drain):
+            await self._lanes.drain()
+        for replay in self._replays:
+            try:
+                await replay.save()
+            except MemqlError as error:
+                _log.warning("automation_cursor_not_saved", error=error.message)
+        await self._leases.release()
+
+    async def _listen(self) -> None:
+        """The fast path. A tree that changes brings other patterns; what is queued for the old ones is not lost."""
+        async with anyio.create_task_group() as group:
+            while True:
+                changed = self._changed
+                patterns = [one.pattern.text for one in self._tree.values() if one.pattern is not None]
+                if not patterns:
+                    await changed.wait()
+                    continue
+                async with self._bus.subscribe(patterns, capacity=_BUS_CAPACITY, name="automations") as subscription:
+                    group.start_soon(_close_when, changed, subscription)
+                    async for delivery in subscription:
+                        if delivery.gap_before:
+                            self.counts.add("events_dropped")
+                        await self._hear(delivery.event)
+                if not changed.is_set():
+                    group.cancel_scope.cancel()
+                    return
+
+    async def _hear(self, event: Event) -> None:
+        # A process that slept finds old events in its queue. Their claims may be forgotten; the log knows
+        # better.
+        if not is_stale(event, self._options.retention / 2):
+            await self._dispatcher.dispatch(event)
+
+    def _concepts(self) -> Collection[str] | None:
+        """The concepts whose log rows may trigger anything; None for all."""
+        named: set[str] = set()
+        for one in self._tree.values():
+            concepts = one.log_concepts
+            if concepts is None:
+                return None
+            named |= concepts
+        return named
+
+
+async def _close_when(changed: anyio.Event, subscription: Subscription) -> None:
+    await changed.wait()
+    subscription.close()

@@ -1,0 +1,112 @@
+"""What a run tells the outside: events on the bus, and the replies of a run by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from memql.errors import MemqlError
+from memql.events.event import Event
+from memql.events.kinds import kind_for_topic
+from memql.ids import new_id
+
+__all__ = ["Lifecycle", "RunAccepted", "RunComplete", "RunEvent", "RunStep"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAccepted:
+    """A run by hand was taken on. ``trigger_kind`` is event or schedule."""
+
+    run_id: str
+    automation: str
+    trigger_kind: str = ""
+    trigger_topic: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep:
+    """A step ended. ``sequence`` counts from 1; ``status`` is completed, skipped or failed; ``duration`` is
+    seconds."""
+
+    sequence: int
+    step_id: str
+    status: str
+    duration: float
+    output: Any = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComplete:
+    """A run ended. ``status`` is completed or failed; ``duration`` is seconds; ``error_code`` a gRPC status
+    number, 0 when it went well."""
+
+    status: str
+    duration: float
+    step_count: int
+    error: str = ""
+    error_code: int = 0
+    error_message: str = ""
+
+
+RunEvent: TypeAlias = RunAccepted | RunStep | RunComplete
+
+
+class Lifecycle:
+    """Publishes ``automation.*`` for one run.
+
+    :param cause: the automations that led here, this one included; an automation that listens to these events
+        is part of the same chain.
+    """
+
+    def __init__(
+        self, publish: Callable[[Event], None], automation: str, run_id: str, trigger: str, cause: str
+    ) -> None:
+        self._publish = publish
+        self._common = {"automation": automation, "runId": run_id, "trigger": trigger}
+        self._actor = f"system:automation:{automation}"
+        self._cause = cause
+
+    def started(self, attempt: int) -> None:
+        """The run began, or began again."""
+        self._send("automation.started", {"attempt": attempt})
+
+    def step_started(self, name: str, sequence: int) -> None:
+        """A step began."""
+        self._send("automation.step.started", {"step": name, "sequence": sequence})
+
+    def step_ended(self, step: RunStep) -> None:
+        """A step ended, well or badly."""
+        topic = "automation.step.failed" if step.status == "failed" else "automation.step.completed"
+        body = {
+            "step": step.step_id,
+            "sequence": step.sequence,
+            "status": step.status,
+            "durationMs": round(step.duration * 1000),
+        }
+        self._send(topic, {**body, "error": step.error} if step.error else body)
+
+    def ended(self, complete: RunComplete, error: MemqlError | None) -> None:
+        """The run ended, well or badly."""
+        body: dict[str, Any] = {
+            "status": complete.status,
+            "durationMs": round(complete.duration * 1000),
+            "stepCount": complete.step_count,
+        }
+        if error is not None:
+            body["error"] = {"code": error.code.value, "message": error.message}
+        self._send("automation.completed" if error is None else "automation.failed", body)
+
+    def _send(self, topic: str, body: dict[str, Any]) -> None:
+        self._publish(
+            Event(
+                id=new_id(),
+                topic=topic,
+                payload={**self._common, **body},
+                kind=kind_for_topic(topic).name,
+                actor=self._actor,
+                cause=self._cause,
+            )
+        )

@@ -1,0 +1,338 @@
+"""Carries out one run: its steps in order, its attempts, its time limit, and what it tells the outside."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+import anyio
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg_pool import PoolTimeout
+
+from memql.auth.actor import system
+from memql.automations.claims import ClaimLostError
+from memql.automations.compiled import CompiledAutomation, CompiledStep
+from memql.automations.events import Lifecycle, RunComplete, RunStep
+from memql.automations.journal import RunJournal
+from memql.automations.metrics import RUN_SECONDS
+from memql.automations.options import Options
+from memql.engine.context import IdSequence, RequestContext
+from memql.engine.journal import Nature
+from memql.engine.logic import Runner, event_object
+from memql.engine.logic.bodies import Frame
+from memql.engine.values import Env, Invocation, truth
+from memql.errors import Code, MemqlError, internal_error
+from memql.events.event import Event
+from memql.graph.database import Database
+from memql.ids import derived_id, new_id
+
+__all__ = ["Execution", "Executor", "cause_of", "context_for"]
+
+_log = structlog.get_logger("memql.automations")
+
+_INFRASTRUCTURE_ATTEMPTS: Final = 5
+"""Further attempts when the database went away under a run, whatever ``@retry`` says."""
+
+Spawn: TypeAlias = Callable[[str, Event], Awaitable[None]]
+"""Starts an ``@async`` automation; returns when the run is claimed and cannot be lost any more."""
+Observe: TypeAlias = Callable[[RunStep], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What to run. Without a ``journal`` the run is not durable: it is by hand, or the database is away.
+
+    ``run_id`` is the same for every repetition; every id the run makes is derived from it.
+    """
+
+    compiled: CompiledAutomation
+    event: Event
+    run_id: str
+    now: datetime
+    journal: RunJournal | None = None
+    resume: bool = False
+    timeout: float | None = None
+    observe: Observe | None = None
+
+
+def cause_of(event: Event, name: str) -> str:
+    """The chain of automations up to and including ``name`` when ``event`` triggers it."""
+    return f"{event.cause}>{name}" if event.cause else name
+
+
+def context_for(compiled: CompiledAutomation, event: Event, ids: IdSequence, now: datetime) -> RequestContext:
+    """The context of a run: the automation acts as itself, and its writes say what triggered it.
+
+    ``provenance.via`` keeps the automations that led to the trigger, so that a reader of the log knows the
+    chain too.
+    """
+    provenance: dict[str, Any] = {"kind": "automation", "name": compiled.name, "trigger": event.topic}
+    if event.cause:
+        provenance["via"] = event.cause
+    return RequestContext(
+        actor=system(f"system:automation:{compiled.name}"),
+        now=now,
+        provenance=provenance,
+        ids=ids,
+        cause=cause_of(event, compiled.name),
+        inner=True,
+    )
+
+
+class Executor:
+    """Runs automations of the tree in force.
+
+    :param lookup: an automation by key, or None.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        database: Database,
+        publish: Callable[[Event], None],
+        options: Options,
+        lookup: Callable[[str], CompiledAutomation | None],
+        spawn: Spawn,
+    ) -> None:
+        self._runner = runner
+        self._database = database
+        self._publish = publish
+        self._options = options
+        self._lookup = lookup
+        self._spawn = spawn
+
+    async def execute(self, execution: Execution) -> tuple[RunComplete, MemqlError | None]:
+        """Run to the end, with further attempts where they are allowed.
+
+        :raises ClaimLostError: when another process has the run; nothing is told to the outside then.
+        """
+        compiled, event, journal = execution.compiled, execution.event, execution.journal
+        cause = cause_of(event, compiled.name)
+        lifecycle = Lifecycle(self._publish, compiled.name, execution.run_id, event.topic, cause)
+        began = time.perf_counter()
+        resume = execution.resume
+        attempt = 0
+        while True:
+            attempt += 1
+            lifecycle.started(attempt)
+            if journal is not None and (resume or attempt > 1):
+                await journal.load()
+            steps, error = await self._attempt(execution, lifecycle)
+            if error is None or not self._may_repeat(compiled, error, attempt):
+                break
+            _log.info("automation_attempt_failed", automation=compiled.name, attempt=attempt, error=str(error))
+            await anyio.sleep(self._delay(attempt))
+        complete = _complete(steps, error, time.perf_counter() - began)
+        RUN_SECONDS.labels(compiled.name, complete.status).observe(complete.duration)
+        lifecycle.ended(complete, error)
+        if error is not None:
+            _log.warning("automation_failed", automation=compiled.name, run_id=execution.run_id, error=str(error))
+        return complete, error
+
+    async def _attempt(self, execution: Execution, lifecycle: Lifecycle) -> tuple[int, MemqlError | None]:
+        compiled = execution.compiled
+        steps = _Steps()
+        limit = execution.timeout or compiled.timeout or self._options.run_timeout
+        ctx = replace(
+            context_for(compiled, execution.event, IdSequence((execution.run_id,)), execution.now),
+            journal=execution.journal,
+        )
+        try:
+            with anyio.fail_after(limit):
+                await self._run(compiled, execution.event, ctx, lifecycle, steps, execution.observe)
+        except ClaimLostError:
+            raise
+        except TimeoutError:
+            message = f"automation {compiled.name} did not finish within {limit:g} s"
+            return steps.count, MemqlError(Code.TIMEOUT, message, retryable=True)
+        except MemqlError as error:
+            return steps.count, error
+        except Exception as error:
+            unexpected = internal_error(error, new_id())
+            _log.exception("automation_crashed", automation=compiled.name, error_id=unexpected.error_id)
+            return steps.count, unexpected
+        return steps.count, None
+
+    async def _run(
+        self,
+        compiled: CompiledAutomation,
+        event: Event,
+        ctx: RequestContext,
+        lifecycle: Lifecycle,
+        steps: _Steps,
+        observe: Observe | None,
+    ) -> Any:
+        """All steps; in one transaction when the automation is ``@atomic``. Gives the last step's result."""
+
+        async def body(inner: RequestContext) -> Any:
+            return await self._steps(compiled, event, inner, lifecycle, steps, observe)
+
+        if not compiled.automation.atomic or ctx.connection is not None:
+            return await body(ctx)
+        if ctx.journal is not None:
+            assert ctx.ids is not None
+            place = "/".join((*ctx.ids.path[1:], "atomic"))
+            return await ctx.journal.call(place, compiled.name, Nature.WRITE, body, ctx)
+        return await self._transaction(body, ctx)
+
+    async def _transaction(self, body: Callable[[RequestContext], Awaitable[Any]], ctx: RequestContext) -> Any:
+        deferred: list[Event] = []
+
+        async def work(connection: AsyncConnection[Any]) -> Any:
+            return await body(replace(ctx, connection=connection, deferred=deferred))
+
+        value = await self._database.transaction(work, timeout=300.0)
+        for event in deferred:
+            self._publish(event)
+        return value
+
+    async def _steps(
+        self,
+        compiled: CompiledAutomation,
+        event: Event,
+        ctx: RequestContext,
+        lifecycle: Lifecycle,
+        steps: _Steps,
+        observe: Observe | None,
+    ) -> Any:
+        done: dict[str, Any] = {}
+        tables = await self._runner.tables(ctx) if compiled.needs_tables else None
+        bindings = {"event": event_object(event), "steps": done}
+        env = Env.of(ctx, compiled.arguments(event), bindings=bindings, tables=tables)
+        frame = Frame(env, ctx, self._runner.calls.perform)
+        last: Any = None
+        for step in compiled.steps:
+            steps.count += 1
+            lifecycle.step_started(step.name, steps.count)
+            ended = await self._step(compiled, step, event, frame, steps.count, lifecycle)
+            if observe is not None:
+                observe(ended)
+            done[step.name] = {"result": ended.output, "status": ended.status}
+            last = ended.output
+        return last
+
+    async def _step(
+        self,
+        compiled: CompiledAutomation,
+        step: CompiledStep,
+        event: Event,
+        frame: Frame,
+        sequence: int,
+        lifecycle: Lifecycle,
+    ) -> RunStep:
+        began = time.perf_counter()
+
+        def ended(status: str, output: Any = None, error: str = "") -> RunStep:
+            told = RunStep(
+                sequence=sequence,
+                step_id=step.name,
+                status=status,
+                duration=time.perf_counter() - began,
+                output=output,
+                error=error,
+            )
+            lifecycle.step_ended(told)
+            return told
+
+        frame.stand_at(step.name)
+        try:
+            if step.test is not None and not truth(await step.test.value(frame)):
+                return ended("skipped")
+            argument = await step.argument.value(frame)
+            return ended("completed", await self._act(compiled, step, argument, event, frame, lifecycle))
+        except ClaimLostError:
+            raise
+        except MemqlError as error:
+            ended("failed", error=str(error))
+            raise
+
+    async def _act(
+        self,
+        compiled: CompiledAutomation,
+        step: CompiledStep,
+        argument: Any,
+        event: Event,
+        frame: Frame,
+        lifecycle: Lifecycle,
+    ) -> Any:
+        if step.kind == "publishEvent":
+            return await frame.invoke(Invocation("publishEvent", "", argument))
+        if step.kind != "automation":
+            return await frame.invoke(Invocation("call", step.target, argument))
+        return await self._nested(compiled, step, argument, event, frame.ctx)
+
+    async def _nested(
+        self, compiled: CompiledAutomation, step: CompiledStep, payload: Any, event: Event, ctx: RequestContext
+    ) -> Any:
+        """A step that runs another automation: inside this run, or as a run of its own when that one is
+        ``@async``."""
+        target = self._lookup(step.target)
+        if target is None:
+            raise MemqlError(Code.UNKNOWN_FUNCTION, f"there is no automation {step.target}", context=step.target)
+        assert ctx.ids is not None
+        ids = ctx.ids.child(step.name)
+        triggered = Event(
+            id=derived_id("nested", *ids.path),
+            topic=event.topic,
+            kind=event.kind,
+            payload=dict(payload) if isinstance(payload, Mapping) else {},
+            timestamp=datetime.now(UTC),
+            actor=ctx.actor.created_by,
+            cause=ctx.cause,
+        )
+        if triggered.cause.count(">") + 1 >= self._options.chain:
+            raise MemqlError(
+                Code.RESOURCE_EXHAUSTED,
+                f"automations call one another more than {self._options.chain} deep: {triggered.cause}",
+            )
+        if target.automation.run_async:
+            await self._spawn(target.name, triggered)
+            return None
+        own = context_for(target, triggered, ids, ctx.now)
+        inner = replace(own, journal=ctx.journal, connection=ctx.connection, deferred=ctx.deferred)
+        nested = Lifecycle(
+            self._publish, target.name, derived_id("run", *ids.path), event.topic, cause_of(triggered, target.name)
+        )
+        return await self._run(target, triggered, inner, nested, _Steps(), None)
+
+    def _may_repeat(self, compiled: CompiledAutomation, error: MemqlError, attempt: int) -> bool:
+        allowed = compiled.automation.retry.count if compiled.automation.retry else 0
+        if _is_infrastructure(error):
+            allowed += _INFRASTRUCTURE_ATTEMPTS
+        return attempt <= allowed
+
+    def _delay(self, attempt: int) -> float:
+        """Exponential, with jitter so that runs that failed together do not come back together."""
+        whole = min(self._options.retry_delay * 2.0 ** (attempt - 1), self._options.retry_delay_most)
+        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+@dataclass(slots=True)
+class _Steps:
+    """How many steps an attempt has begun."""
+
+    count: int = 0
+
+
+def _is_infrastructure(error: MemqlError) -> bool:
+    """Whether the database itself went away, rather than something the run asked for."""
+    return error.retryable and isinstance(error.__cause__, psycopg.OperationalError | PoolTimeout)
+
+
+def _complete(steps: int, error: MemqlError | None, duration: float) -> RunComplete:
+    if error is None:
+        return RunComplete(status="completed", duration=duration, step_count=steps)
+    return RunComplete(
+        status="failed",
+        duration=duration,
+        step_count=steps,
+        error=error.code.value,
+        error_code=int(error.status),
+        error_message=error.message,
+    )

@@ -1,0 +1,81 @@
+"""The execution guard: of all processes that see an event, one runs the automation (spec "Event-execution
+guard").
+
+When the database cannot be reached, legitimate work is not dropped: a bounded number of runs per window goes
+ahead without a claim, counted and logged. Their graph writes fail with the database; only effects elsewhere
+can double, and those carry an idempotency key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from memql.automations.claims import Claim, Claims, Subject
+from memql.automations.metrics import Counts
+from memql.automations.options import Options
+from memql.errors import Code, MemqlError
+
+__all__ = ["Guard", "Unguarded"]
+
+_log = structlog.get_logger("memql.automations")
+_UNREACHABLE = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
+
+
+class Unguarded:
+    """Leave to run without a claim, because the database could not be asked."""
+
+
+class Guard:
+    """Decides who runs.
+
+    :param clock: seconds, monotonic; measures the window of unguarded runs.
+    """
+
+    def __init__(
+        self, claims: Claims, counts: Counts, options: Options, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._claims = claims
+        self._counts = counts
+        self._options = options
+        self._clock = clock
+        self._unguarded: deque[float] = deque()
+
+    async def admit(self, subject: Subject) -> Claim | Unguarded | None:
+        """A claim, leave to run without one, or None when another process has the event.
+
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached and the window is used up.
+        """
+        try:
+            claim = await self._claims.claim(subject)
+        except MemqlError as error:
+            if error.code not in _UNREACHABLE:
+                raise
+            return self._without_claim(subject, error)
+        if claim is None:
+            self._counts.add("duplicates_prevented")
+            _log.debug("automation_duplicate_prevented", automation=subject.name, dedup_key=subject.key)
+            return None
+        self._counts.add("claimed")
+        if claim.is_take_over:
+            self._counts.add("take_overs")
+        return claim
+
+    def _without_claim(self, subject: Subject, error: MemqlError) -> Unguarded:
+        self._counts.add("claim_errors")
+        now = self._clock()
+        while self._unguarded and self._unguarded[0] <= now - self._options.unguarded_window:
+            self._unguarded.popleft()
+        if len(self._unguarded) >= self._options.unguarded_runs:
+            raise MemqlError(
+                Code.UNAVAILABLE,
+                f"the run of {subject.name} waits: the database cannot be reached, and {len(self._unguarded)} runs "
+                f"went ahead without it within {self._options.unguarded_window:g} s",
+            ) from error
+        self._unguarded.append(now)
+        self._counts.add("unguarded")
+        _log.warning("automation_runs_unguarded", automation=subject.name, dedup_key=subject.key, error=error.message)
+        return Unguarded()

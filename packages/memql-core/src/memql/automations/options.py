@@ -1,0 +1,41 @@
+"""The numbers of the automations component, with their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Times are seconds.
+
+    ``unguarded_runs`` per ``unguarded_window`` is how many event-triggered runs may go ahead while the
+    database cannot be reached. ``chain`` is how many automations may trigger one another in a row.
+    """
+
+    lease: float = 15.0
+    take_over_every: float = 1.0
+    concurrency: int = 32
+    concurrency_each: int = 8
+    pending_each: int = 10_000
+    run_timeout: float = 30.0
+    retry_delay: float = 0.25
+    retry_delay_most: float = 10.0
+    chain: int = 16
+    storm_runs: int = 500
+    storm_window: float = 10.0
+    unguarded_runs: int = 50
+    unguarded_window: float = 60.0
+    read_every: float = 1.0
+    read_batch: int = 500
+    cursor: str = "automations"
+    prune_every: float = 600.0
+    retention: float = 3600.0
+    firing_retention: float = 7 * 86_400.0
+    outbox_retention: float = 86_400.0
+    summary_every: float = 600.0
+    leader_poll: float = 0.5
+    catch_up: float = 3600.0
+    drain: float = 10.0
