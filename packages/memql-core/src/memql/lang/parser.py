@@ -25,6 +25,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_REQUEST_BYTES",
     "ParsedFile",
+    "ensure_parsed",
     "parse_expr",
     "parse_file",
     "parse_filter",
@@ -68,6 +69,19 @@ def parse_file(text: str, file: str = "<text>") -> ParsedFile:
         tree, findings = _recover(source, lexed, failure)
     comments = sorted([*lexed.comments, *source.unused_docs()], key=lambda comment: comment.start)
     return ParsedFile(tree, findings, tuple(comments))
+
+
+def ensure_parsed(parsed: ParsedFile, text: str) -> ParsedFile:
+    """The file itself when it parsed without a finding.
+
+    :raises MemqlError: ``SYNTAX_ERROR`` for its first finding, as :func:`parse_request`.
+    """
+    if not parsed.findings:
+        return parsed
+    first = parsed.findings[0]
+    source = Source(text, first.span.file, Lexed([]))
+    failure = ParseError(first.message, first.span.start, first.span.end, code=first.code)
+    raise _syntax_error(source, failure)
 
 
 def parse_request(text: str) -> ast.Request:
@@ -149,10 +163,11 @@ def _run(source: Source, tokens: list[Token], start: str) -> Any:
 def _syntax_error(source: Source, failure: ParseError) -> MemqlError:
     span = source.span(failure.start, failure.end)
     line = source.line_text(span.line)
-    width = max(1, (span.end_column if span.end_line == span.line else len(line) + 1) - span.column)
-    first = max(0, span.column - 1 - _CONTEXT_WIDTH)
-    shown = line[first : span.column - 1 + _CONTEXT_WIDTH]
-    caret = " " * (span.column - 1 - first) + "^" * min(width, max(1, len(shown) - (span.column - 1 - first)))
+    column = span.column - 1
+    first = max(0, column - _CONTEXT_WIDTH)
+    shown = line[first : column + _CONTEXT_WIDTH]
+    width = span.end_column - span.column if span.end_line == span.line else len(line) - column
+    caret = " " * (column - first) + "^" * max(1, min(width, first + len(shown) - column))
     return MemqlError(
         Code.SYNTAX_ERROR,
         f"line {span.line}, column {span.column}: {failure.message}",
