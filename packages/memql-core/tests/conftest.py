@@ -58,7 +58,7 @@ async def dsn(postgres: EmbeddedServer, template: str) -> AsyncIterator[str]:
     """The connection string of a fresh, migrated database."""
     name = f"memql_{uuid.uuid4().hex[:16]}"
     async with await psycopg.AsyncConnection.connect(postgres.dsn, autocommit=True) as connection:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield postgres.dsn_of(name)
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -82,7 +82,6 @@ class Database:
             max_size=max_size,
             kwargs={"autocommit": True, "prepare_threshold": 1},
             configure=_configure,
-            check=_check_alive,
             timeout=acquire_timeout,
             reconnect_timeout=_RECONNECT_INTERVAL,
             reconnect_failed=_keep_trying,
@@ -155,13 +154,26 @@ class Database:
         return self._pool.get_stats()
 
     async def _pooled(self, call: _Call, work: Work[T]) -> T:
-        connection = await self._pool.getconn()
+        connection = await self._acquire()
         try:
             return await work(connection)
         finally:
             call.cancellable = False
             if connection.pgconn.transaction_status != _IDLE:
                 await _settle(connection)
+            await self._pool.putconn(connection)
+
+    async def _acquire(self) -> Connection:
+        """A pooled connection whose server is there, as far as its socket tells.
+
+        An idle connection has nothing to read unless the server said goodbye (or, rarely, sent a notice): only then
+        it is asked. The pool's own check would ask every time, and pause for seconds after the second dead one.
+        """
+        while True:
+            connection = await self._pool.getconn()
+            if not _has_unread(connection) or await _answers(connection):
+                return connection
+            await connection.close()
             await self._pool.putconn(connection)
 
 
@@ -305,14 +317,19 @@ async def _configure(connection: Connection) -> None:
     await connection.execute("SET TIME ZONE 'UTC'")
 
 
-async def _check_alive(connection: Connection) -> None:
-    """Refuse an idle connection whose server has gone, without a round trip: its socket would be readable."""
+def _has_unread(connection: Connection) -> bool:
+    """Whether something arrived while the connection was idle; no round trip."""
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
-    if poll.poll(0):
-        connection.pgconn.consume_input()
-        if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
-            raise psycopg.OperationalError("the server closed the connection")
+    return bool(poll.poll(0))
+
+
+async def _answers(connection: Connection) -> bool:
+    try:
+        await connection.execute("")
+    except psycopg.Error:
+        return False
+    return True
 
 
 async def _keep_trying(pool: AsyncConnectionPool[Connection]) -> None:

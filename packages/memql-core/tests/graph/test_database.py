@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import random
+
+import anyio
+import psycopg
+import pytest
+
+from memql.errors import Code, MemqlError
+from memql.graph.database import Connection, Database
+from memql.graph.failures import constraint_of
+
+pytestmark = pytest.mark.anyio
+
+_SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%%'"
+
+
+async def backends(database: Database) -> set[int]:
+    rows = await database.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = 'cancelled'")
+    return {pid for (pid,) in rows}
+
+
+async def test_calls_cancelled_at_random_cost_no_connection_and_leave_no_query(dsn: str) -> None:
+    chance = random.Random(7)
+    delays = [chance.uniform(0.0, 0.03) for _ in range(200)]
+    async with (
+        Database.open(dsn, application_name="watcher", max_size=1) as watcher,
+        Database.open(dsn, application_name="cancelled", min_size=4, max_size=4) as database,
+    ):
+        before = await backends(watcher)
+        assert len(before) == 4
+        cancelled = 0
+
+        async def call(delay: float) -> None:
+            nonlocal cancelled
+            with anyio.move_on_after(delay) as scope:
+                await database.fetch("SELECT pg_sleep(%s)", (0.02,))
+            cancelled += scope.cancelled_caught
+
+        async with anyio.create_task_group() as group:
+            for delay in delays:
+                group.start_soon(call, delay)
+        assert cancelled > 100
+        assert await watcher.fetch_one(_SLEEPING) == (0,)
+        assert await backends(watcher) == before
+        statistics = database.statistics()
+        assert statistics.get("connections_lost", 0) == 0
+        assert statistics.get("returns_bad", 0) == 0
+        assert statistics["connections_num"] == 4
+
+
+async def test_a_call_that_takes_too_long_is_stopped_on_the_server(database: Database) -> None:
+    with pytest.raises(MemqlError, match=r"longer than 0\.05 s") as raised:
+        await database.execute("SELECT pg_sleep(30)", timeout=0.05)
+    assert raised.value.code is Code.TIMEOUT
+    assert await database.fetch_one(_SLEEPING) == (0,)
+
+
+async def test_a_transaction_is_rolled_back_when_its_work_fails_or_is_cancelled(database: Database) -> None:
+    await database.execute("CREATE TABLE t (n int)")
+
+    async def fail(connection: Connection) -> None:
+        await connection.execute("INSERT INTO t VALUES (1)")
+        raise LookupError
+
+    async def hang(connection: Connection) -> None:
+        await connection.execute("INSERT INTO t VALUES (2)")
+        await connection.execute("SELECT pg_sleep(30)")
+
+    with pytest.raises(LookupError):
+        await database.transaction(fail)
+    with anyio.move_on_after(0.1):
+        await database.transaction(hang)
+    assert await database.fetch_one("SELECT count(*) FROM t") == (0,)
+
+
+async def test_work_that_forgets_an_open_transaction_does_not_leak_it(dsn: str) -> None:
+    async with Database.open(dsn, max_size=1) as database:
+        await database.execute("CREATE TABLE t (n int)")
+
+        async def forget(connection: Connection) -> None:
+            await connection.execute("BEGIN")
+            await connection.execute("INSERT INTO t VALUES (1)")
+
+        await database.run(forget)
+        assert await database.fetch_one("SELECT count(*) FROM t") == (0,)
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "retryable"),
+    [
+        ("SELECT 1/0", Code.INVALID_ARGUMENT, False),
+        ("SELECT 'x'::int", Code.INVALID_ARGUMENT, False),
+        ("SELECT * FROM nowhere", Code.FAILED_PRECONDITION, False),
+        ("DO $$ BEGIN RAISE serialization_failure; END $$", Code.CONFLICT, True),
+        ("DO $$ BEGIN RAISE deadlock_detected; END $$", Code.CONFLICT, True),
+        ("DO $$ BEGIN RAISE admin_shutdown; END $$", Code.UNAVAILABLE, True),
+        ("DO $$ BEGIN RAISE disk_full; END $$", Code.RESOURCE_EXHAUSTED, True),
+        ("DO $$ BEGIN RAISE assert_failure; END $$", Code.INTERNAL, False),
+        ("BEGIN; SET LOCAL statement_timeout = 10; SELECT pg_sleep(9)", Code.TIMEOUT, False),
+    ],
+)
+async def test_database_failures_have_a_code_and_keep_their_cause(
+    database: Database, statement: str, code: Code, retryable: bool
+) -> None:
+    with pytest.raises(MemqlError) as raised:
+        await database.execute(statement)
+    assert (raised.value.code, raised.value.retryable) == (code, retryable)
+    assert isinstance(raised.value.__cause__, psycopg.Error)
+    assert await database.fetch_one("SELECT 1") == (1,)
+
+
+async def test_a_unique_violation_is_a_conflict_that_names_its_constraint(database: Database) -> None:
+    await database.execute("CREATE TABLE t (n int CONSTRAINT only_one UNIQUE)")
+    await database.execute("INSERT INTO t VALUES (1)")
+    with pytest.raises(MemqlError) as raised:
+        await database.execute("INSERT INTO t VALUES (1)")
+    assert (raised.value.code, raised.value.retryable) == (Code.CONFLICT, False)
+    assert constraint_of(raised.value) == "only_one"
+
+
+async def test_a_terminated_session_is_unavailable_and_the_next_call_works(database: Database) -> None:
+    with pytest.raises(MemqlError) as raised:
+        await database.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert (raised.value.code, raised.value.retryable) == (Code.UNAVAILABLE, True)
+    assert await database.fetch_one("SELECT 1") == (1,)
+
+
+async def test_sessions_terminated_while_idle_are_never_handed_out(dsn: str) -> None:
+    async with Database.open(dsn, min_size=3, max_size=3) as database, Database.open(dsn) as other:
+        killed = await other.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        assert len(killed) == 3
+        assert await database.fetch_one("SELECT 1") == (1,)
+
+
+async def test_waiting_for_a_connection_is_bounded(dsn: str) -> None:
+    held, release = anyio.Event(), anyio.Event()
+
+    async def hold(_connection: Connection) -> None:
+        held.set()
+        await release.wait()
+
+    async with Database.open(dsn, max_size=1, acquire_timeout=0.1) as database, anyio.create_task_group() as group:
+        group.start_soon(database.run, hold)
+        await held.wait()
+        with pytest.raises(MemqlError, match="became free in time") as raised:
+            await database.fetch("SELECT 1")
+        assert raised.value.code is Code.UNAVAILABLE
+        release.set()
+
+
+async def test_a_refused_connection_and_a_malformed_string_are_told_apart() -> None:
+    with pytest.raises(MemqlError) as refused:
+        async with Database.open("postgresql://x@127.0.0.1:1/x", connect_timeout=2):
+            pass
+    assert refused.value.code is Code.UNAVAILABLE
+    with pytest.raises(MemqlError) as malformed:
+        async with Database.open("postgresql://x:geheim@host/x?nonsense=1"):
+            pass
+    assert malformed.value.code is Code.CONFIG_INVALID
+    assert "geheim" not in str(malformed.value)
+
+
+async def test_sessions_speak_utc(database: Database) -> None:
+    assert await database.fetch_one("SHOW timezone") == ("UTC",)
+
+
+async def test_a_direct_session_holds_locks_until_its_block_ends(database: Database) -> None:
+    async with database.direct() as session:
+        assert await session.fetch_one("SELECT pg_try_advisory_lock(1)") == (True,)
+        assert await database.fetch_one("SELECT pg_try_advisory_lock(1)") == (False,)
+        assert not session.closed
+    assert session.closed
+    await database.execute("SELECT pg_advisory_lock(1)", timeout=5)
+
+
+async def test_a_direct_session_hears_notifications_and_survives_a_cancelled_wait(database: Database) -> None:
+    async with database.direct() as session:
+        await session.execute("LISTEN news")
+        with anyio.move_on_after(0.05):
+            await session.notifications(30.0)
+        assert await session.notifications(0.01) == []
+        await database.execute("SELECT pg_notify('news', 'hello')")
+        assert [notify.payload for notify in await session.notifications(5.0)] == ["hello"]
+        assert await session.fetch_one("SELECT 1") == (1,)
