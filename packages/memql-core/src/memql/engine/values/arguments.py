@@ -63,10 +63,10 @@ class ArgumentBinder:
         violations = [self._worded(violation) for violation in self._validator.violations(bound)]
         suggestion: dict[str, Any] = {}
         for violation in violations:
-            if violation.rule == "additionalProperties" and "." not in violation.path:
+            if violation.rule == "unknown":
                 near = get_close_matches(violation.path, self._names, 1)
                 if near:
-                    suggestion = {"didYouMean": near[0]}
+                    suggestion = {"didYouMean": near}
         return MemqlError(
             Code.INVALID_ARGUMENT,
             f"{self._name}: {'; '.join(violation.message for violation in violations)}",

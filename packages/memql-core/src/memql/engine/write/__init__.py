@@ -1,7 +1,6 @@
 """Writes: the pipeline, named mutations, raw requests, bulk imports, seeds, secrets and variables."""
 
 from memql.engine.write.bulk import BatchOutcome, BulkWriter, ImportRow, RefusedRow, StoredRow
-from memql.engine.write.events import WrittenRow, graph_events
 from memql.engine.write.preview import Preview
 from memql.engine.write.seeds import USER_CREATED, Seeder
 from memql.engine.write.tables import StoredTables, load_tables
@@ -22,7 +21,5 @@ __all__ = [
     "StoredTables",
     "ValueStore",
     "VariableEntry",
-    "WrittenRow",
-    "graph_events",
     "load_tables",
 ]

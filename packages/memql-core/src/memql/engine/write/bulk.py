@@ -12,10 +12,10 @@ from typing import Any
 
 from memql.engine.context import RequestContext
 from memql.engine.write.conditions import RowRuleGuard, not_found
-from memql.engine.write.events import WrittenRow, graph_events
 from memql.engine.write.intents import Intent
 from memql.engine.write.payloads import PayloadRules
 from memql.engine.write.pipeline import unique_conflict
+from memql.engine.write.rows import WrittenRow, events_of
 from memql.engine.write.writer import GraphWriter
 from memql.errors import MemqlError
 from memql.events.event import Event
@@ -234,10 +234,10 @@ class BulkWriter:
                 type=row.version.type,
                 created_at=outcome.created_at,
                 created_by=row.version.created_by,
-                payload=self._rules.masked(row.payload),
+                payload=row.payload,
                 seq=outcome.seq,
             )
-            for event in graph_events(written, cause=self._ctx.cause):
+            for event in events_of(written, self._rules.masked(row.payload), cause=self._ctx.cause):
                 self._publish(event)
 
 

@@ -7,7 +7,7 @@ that a write cannot starve. Events are published after commit.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -18,8 +18,8 @@ from memql.engine.context import RequestContext
 from memql.engine.ports import Reader
 from memql.engine.values import equal
 from memql.engine.write.conditions import RowRuleGuard, not_found
-from memql.engine.write.events import WrittenRow, graph_events
 from memql.engine.write.intents import Intent
+from memql.engine.write.rows import WrittenRow, events_of
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
 from memql.graph import log
@@ -256,12 +256,12 @@ class Pipeline:
             seq=written.seq,
             deleted=version.deleted,
         )
-        public = replace(row, payload=intent.rules.masked(row.payload))
-        events = graph_events(public, updated=version.updated, old_status=old_status, cause=ctx.cause)
+        shown = intent.rules.masked(row.payload)
+        events = events_of(row, shown, updated=version.updated, old_status=old_status, cause=ctx.cause)
         self._emit(events, ctx)
         return Outcome(row, written=True)
 
-    def _emit(self, events: list[Event], ctx: RequestContext) -> None:
+    def _emit(self, events: Iterable[Event], ctx: RequestContext) -> None:
         if ctx.deferred is not None:
             ctx.deferred.extend(events)
             return
