@@ -1,0 +1,157 @@
+"""Relationships as links: which rows point at which, and what a relationship function makes of them (spec
+"Relationships", and the functions of "Raw query language")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from memql.errors import Code, MemqlError
+from memql.lang.catalog import Catalog
+
+__all__ = ["EDGE_TYPES", "FUNCTIONS", "Link", "all_links", "links_between"]
+
+Side = Literal["holder", "pointed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A field of ``holder`` rows that points at rows of ``target``.
+
+    ``many`` tells a list of ids; ``field`` is ``createdBy`` for the intrinsic when ``intrinsic`` is set. ``reversed``
+    is a relationship declared ``incoming``: the pointed row is the one that relates. ``result`` says on which side the
+    rows a function yields stand.
+    """
+
+    type: str
+    holder: str
+    field: str
+    target: str
+    many: bool
+    reversed: bool
+    intrinsic: bool = False
+    result: Side = "holder"
+
+    @property
+    def result_concept(self) -> str:
+        """The concept of the rows the function yields."""
+        return self.holder if self.result == "holder" else self.target
+
+    @property
+    def inner_concept(self) -> str:
+        """The concept of the rows it starts from."""
+        return self.target if self.result == "holder" else self.holder
+
+    @property
+    def edge_starts_at(self) -> Side:
+        """Where the edge begins: a parent, a collection, an owner, or whoever declares the relationship."""
+        forward: Side = "pointed" if self.type == "parent" else "holder"
+        if not self.reversed:
+            return forward
+        return "holder" if forward == "pointed" else "pointed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """``sides`` are the sides the result may stand on for a plain link; a reversed one swaps them."""
+
+    type: str
+    sides: tuple[Side, ...]
+
+
+FUNCTIONS: Final = {
+    "childOf": _Function("parent", ("holder",)),
+    "parentOf": _Function("parent", ("pointed",)),
+    "contains": _Function("contains", ("pointed",)),
+    "owns": _Function("owns", ("holder", "pointed")),
+    "interactsWith": _Function("interactsWith", ("holder", "pointed")),
+    "aliasOf": _Function("alias", ("holder", "pointed")),
+    "equals": _Function("equals", ("holder", "pointed")),
+    "createdBy": _Function("createdBy", ("pointed",)),
+}
+"""Relationship functions by name; ``ids`` follows no relationship."""
+
+EDGE_TYPES: Final = {
+    "parent": "child",
+    "contains": "contains",
+    "owns": "owns",
+    "interactsWith": "interactions",
+    "alias": "aliases",
+    "equals": "equals",
+    "createdBy": "createdBy",
+    "references": "references",
+}
+"""Relationship type to the type of its edges."""
+
+
+_WAYS: Final = {"outgoing": (False,), "incoming": (True,), "bidirectional": (False, True)}
+
+
+def _declared(catalog: Catalog) -> Iterable[Link]:
+    for concept in catalog.concepts.values():
+        for relationship in concept.relationships:
+            if relationship.target not in catalog.concepts:
+                continue
+            for way_back in _WAYS[relationship.direction]:
+                yield Link(
+                    relationship.type,
+                    concept.key,
+                    relationship.field,
+                    relationship.target,
+                    relationship.many,
+                    way_back,
+                    intrinsic=relationship.field == "createdBy" and concept.field("createdBy") is None,
+                )
+
+
+def _facing(link: Link, side: Side) -> Link:
+    return Link(link.type, link.holder, link.field, link.target, link.many, link.reversed, link.intrinsic, side)
+
+
+def _opposite(side: Side) -> Side:
+    return "pointed" if side == "holder" else "holder"
+
+
+def _links(catalog: Catalog, wanted: Callable[[Link], bool], sides: tuple[Side, ...]) -> list[Link]:
+    found = []
+    for link in _declared(catalog):
+        if wanted(link):
+            found += [_facing(link, _opposite(side) if link.reversed else side) for side in sides]
+    return found
+
+
+def links_between(
+    catalog: Catalog, function: str, inner: frozenset[str] | None, outer: frozenset[str] | None
+) -> tuple[Link, ...]:
+    """The links a relationship function follows from ``inner`` rows to ``outer`` rows; None is any concept.
+
+    :raises MemqlError: ``RELATIONSHIP_NOT_FOUND`` when none is declared.
+    """
+    spec = FUNCTIONS[function]
+    found = [
+        link
+        for link in _links(catalog, lambda link: link.type == spec.type, spec.sides)
+        if (inner is None or link.inner_concept in inner) and (outer is None or link.result_concept in outer)
+    ]
+    if found:
+        return tuple(found)
+    where = " or ".join(sorted(inner)) if inner else "the rows below"
+    into = f" to {' or '.join(sorted(outer))}" if outer else ""
+    raise MemqlError(
+        Code.RELATIONSHIP_NOT_FOUND,
+        f"{function}(..) needs a relationship of type {spec.type} from {where}{into}, and none is declared; "
+        f'add @relationship(type="{spec.type}", ..) to one of the concepts',
+        context=function,
+    )
+
+
+def all_links(catalog: Catalog, concept: str) -> tuple[Link, ...]:
+    """Every link a concept takes part in, seen from its rows: the result is the other end."""
+    found = []
+    for link in _declared(catalog):
+        if link.holder == concept:
+            found.append(_facing(link, "pointed"))
+        if link.target == concept:
+            found.append(_facing(link, "holder"))
+    return tuple(found)

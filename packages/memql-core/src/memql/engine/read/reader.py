@@ -1,0 +1,285 @@
+"""The reader: reads in, rows out as the bytes that PostgreSQL built."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncRawCursor
+from psycopg.pq.abc import PGresult
+
+from memql.engine.context import RequestContext
+from memql.engine.read.cursors import CursorCodec
+from memql.engine.read.directives import ReadRequest, clauses_of, take_apart
+from memql.engine.read.planner import Planner, id_concepts_of
+from memql.engine.read.plans import Bound, Plan
+from memql.engine.read.slots import Run
+from memql.engine.result import Meta, Result, decode
+from memql.engine.values import ArgumentBinder, Env, ValueTables, compile_expr
+from memql.errors import Code, MemqlError
+from memql.graph.database import Connection, Database
+from memql.lang import ast
+from memql.lang.catalog import Catalog, Query
+
+__all__ = ["GraphReader", "LoadTables"]
+
+LoadTables = Callable[[RequestContext], Awaitable[ValueTables]]
+
+_MAX_PLANS = 1024
+_NO_LETS: Mapping[str, ast.Expr] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """A cached read of raw text; ``source`` is kept so that its identity stays its own."""
+
+    source: object
+    plan: Plan
+    arguments: Run | None = None
+    bind: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A cached named query: as declared, and without its shape for bodies."""
+
+    query: Query
+    bind: Callable[[Mapping[str, Any]], dict[str, Any]]
+    declared: Plan
+    unshaped: Plan
+
+
+class GraphReader:
+    """Runs reads (:class:`memql.engine.ports.Reader`).
+
+    :param catalog: the tree in force; plans of an earlier one are dropped.
+    :param signing_key: signs cursors; all nodes of a system share it.
+    :param max_results: the default and largest page.
+    :param load_tables: loads variables for filters that ask for them (``var(..)``).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Callable[[], Catalog],
+        *,
+        signing_key: bytes,
+        max_results: int = 10_000,
+        load_tables: LoadTables | None = None,
+    ) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._codec = CursorCodec(signing_key)
+        self._max_results = max_results
+        self._load_tables = load_tables
+        self._planner = Planner(catalog(), self._codec, max_results)
+        self._raw: OrderedDict[tuple[Any, ...], _Raw] = OrderedDict()
+        self._named: OrderedDict[int, _Named] = OrderedDict()
+
+    # --- the port --------------------------------------------------------------------------------------------------
+
+    async def read(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> Result:
+        """Run a raw read, a named query with or without directives around it included.
+
+        :raises MemqlError: any code of the spec's "Error codes" that concerns reads.
+        """
+        entry = self._prepared(read, lets, ctx)
+        env = Env.of(ctx)
+        if entry.plan.needs_tables:
+            env.tables = await self._tables(ctx)
+        if entry.arguments is not None and entry.bind is not None:
+            env.args = entry.bind(entry.arguments(env))
+        return await self._run(entry.plan, env, ctx)
+
+    async def query(self, query: Query, args: Mapping[str, Any], ctx: RequestContext) -> Result:
+        """Run a named query as declared: shaped data or a bundle."""
+        named = self._named_plan(query)
+        return await self._run_named(named.declared, named, args, ctx)
+
+    async def nodes(self, query: Query, args: Mapping[str, Any], ctx: RequestContext) -> list[dict[str, Any]]:
+        """Run a named query for a body: unshaped, decoded nodes."""
+        named = self._named_plan(query)
+        result = await self._run_named(named.unshaped, named, args, ctx)
+        return result.decoded_nodes()
+
+    # --- plans -----------------------------------------------------------------------------------------------------
+
+    def _current(self) -> Planner:
+        catalog = self._catalog()
+        if self._planner.catalog is not catalog:
+            self._planner = Planner(catalog, self._codec, self._max_results)
+            self._raw.clear()
+            self._named.clear()
+        return self._planner
+
+    def _named_plan(self, query: Query) -> _Named:
+        planner = self._current()
+        found = self._named.get(id(query))
+        if found is None:
+            request = ReadRequest(core=ast.CallRead(ast.Call(ast.Name(query.name))))
+            declared = planner.plan(clauses_of(query, request), query, _NO_LETS, {})
+            unshaped = declared
+            if declared.kind != "bundle":
+                without = _without_projection(clauses_of(query, request))
+                unshaped = planner.plan(without, query, _NO_LETS, {})
+            bind = ArgumentBinder(query.name, query.args).bind
+            found = self._named[id(query)] = _Named(query, bind, declared, unshaped)
+            _trim(self._named)
+        return found
+
+    def _prepared(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> _Raw:
+        planner = self._current()
+        entry = self._raw.get((id(read),))
+        if entry is not None:
+            return entry
+        request = take_apart(read)
+        if isinstance(request.core, ast.CallRead):
+            entry = self._prepare_call(planner, read, request, request.core.call)
+            return self._keep((id(read),), entry)
+        id_concepts = id_concepts_of(planner.catalog, request, ctx.variables)
+        key = (id(read), *sorted(id_concepts.items()))
+        entry = self._raw.get(key)
+        if entry is not None:
+            return entry
+        try:
+            return self._keep((id(read),), _Raw((read, lets), planner.plan(request, None, lets, {})))
+        except MemqlError:
+            if not id_concepts:
+                raise
+        # Only an id given as a variable says which concept the filter is about: one plan for each.
+        return self._keep(key, _Raw((read, lets), planner.plan(request, None, lets, id_concepts)))
+
+    def _prepare_call(self, planner: Planner, read: ast.Read, request: ReadRequest, call: ast.Call) -> _Raw:
+        query = _called_query(planner.catalog, call)
+        plan = planner.plan(clauses_of(query, request), query, _NO_LETS, {})
+        given = _argument_object(call)
+        arguments = compile_expr(given, planner.raw_place({}).scope, planner.catalog, mode="filter")
+        plan.needs_tables = plan.needs_tables or arguments.needs_tables
+        return _Raw(read, plan, arguments.evaluate, ArgumentBinder(query.name, query.args).bind)
+
+    def _keep(self, key: tuple[Any, ...], entry: _Raw) -> _Raw:
+        self._raw[key] = entry
+        _trim(self._raw)
+        return entry
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    async def _run_named(self, plan: Plan, named: _Named, args: Mapping[str, Any], ctx: RequestContext) -> Result:
+        env = Env.of(ctx, named.bind(args))
+        if plan.needs_tables:
+            env.tables = await self._tables(ctx)
+        return await self._run(plan, env, ctx)
+
+    async def _run(self, plan: Plan, env: Env, ctx: RequestContext) -> Result:
+        if plan.reads_secrets and not env.actor.has_role("admin"):
+            raise MemqlError(
+                Code.FORBIDDEN,
+                f"{plan.reads_secrets} is secret: filtering and sorting by it needs role admin or above",
+                context=plan.reads_secrets,
+            )
+        bound = plan.evaluate(env)
+        if bound.statement is None:
+            return _nothing(plan)
+        rows = await self._fetch(bound, ctx)
+        if plan.kind == "count":
+            total = int(rows.get_value(0, 0) or 0)
+            return Result(data=[str(total).encode()], meta=Meta(count=total))
+        return self._assemble(plan, bound, rows, env)
+
+    async def _fetch(self, bound: Bound, ctx: RequestContext) -> PGresult:
+        execution = bound.execution()
+        assert execution is not None
+
+        async def work(connection: Connection) -> PGresult:
+            cursor = AsyncRawCursor(connection)
+            await cursor.execute(execution.sql, execution.params, prepare=True)
+            assert cursor.pgresult is not None
+            return cursor.pgresult
+
+        if ctx.connection is not None:
+            return await work(ctx.connection)
+        return await self._database.run(work)
+
+    def _assemble(self, plan: Plan, bound: Bound, rows: PGresult, env: Env) -> Result:
+        limit = bound.values[plan.limit] - 1
+        found = rows.ntuples
+        count = min(found, limit)
+        value = rows.get_value
+        first: list[bytes] = [value(number, 0) for number in range(count)]  # type: ignore[misc]
+        meta = Meta(count=count)
+        if found > limit:
+            meta.has_more = True
+            meta.cursor = self._cursor(plan, rows, count - 1, env)
+        if plan.kind == "data":
+            return Result(data=first, meta=meta)
+        roots = [_id_of(node) for node in first]
+        data: list[bytes] = []
+        if plan.kind == "both":
+            data = [value(number, 1) for number in range(count)]  # type: ignore[misc]
+        return Result(nodes=first, root_ids=roots, data=data, meta=meta)
+
+    def _cursor(self, plan: Plan, rows: PGresult, last: int, env: Env) -> str:
+        if plan.columns:
+            start = rows.nfields - plan.columns
+            raw = [rows.get_value(last, start + number) for number in range(plan.columns)]
+            keys = [None if key is None else bytes(key).decode() for key in raw]
+        else:
+            node = decode(rows.get_value(last, 0) or b"{}")
+            keys = [node["createdAt"], node["id"]]
+        return self._codec.encode(keys, plan.identity(env))
+
+    async def _tables(self, ctx: RequestContext) -> ValueTables:
+        if self._load_tables is None:
+            raise MemqlError(Code.UNAVAILABLE, "this reader has no access to variables")
+        return await self._load_tables(ctx)
+
+
+def _id_of(node: bytes) -> str:
+    """The id of a node's JSON, which begins with it; ids hold nothing that JSON escapes."""
+    return node[7 : node.index(b'"', 7)].decode()
+
+
+def _nothing(plan: Plan) -> Result:
+    if plan.kind == "count":
+        return Result(data=[b"0"], meta=Meta(count=0))
+    return Result(meta=Meta(count=0))
+
+
+def _without_projection(request: ReadRequest) -> ReadRequest:
+    from dataclasses import replace
+
+    return replace(request, shape=None, with_bundle=False, count=False)
+
+
+def _called_query(catalog: Catalog, call: ast.Call) -> Query:
+    name = call.callee.name if isinstance(call.callee, ast.Name) else ""
+    target = catalog.callable(name)
+    if isinstance(target, Query):
+        return target
+    if target is None:
+        raise MemqlError(Code.UNKNOWN_FUNCTION, f"no query is called {name!r}", context=name)
+    raise MemqlError(
+        Code.SYNTAX_ERROR,
+        f"{name} is no query, and directives go around reads only; call it alone",
+        position=call.span.start,
+        context=name,
+    )
+
+
+def _argument_object(call: ast.Call) -> ast.Expr:
+    if call.named:
+        return ast.ObjectExpr(call.named, span=call.span)
+    if not call.args:
+        return ast.ObjectExpr((), span=call.span)
+    if len(call.args) == 1 and isinstance(call.args[0], ast.ObjectExpr):
+        return call.args[0]
+    raise MemqlError(
+        Code.INVALID_ARGUMENT, 'a query takes one object or named arguments: queryJobs({customerId: "acme"})'
+    )
+
+
+def _trim(cache: OrderedDict[Any, Any]) -> None:
+    while len(cache) > _MAX_PLANS:
+        cache.popitem(last=False)
