@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import anyio
 import pytest
 
@@ -10,6 +13,10 @@ from memql.graph.database import Connection, Database
 from memql.graph.log import NewVersion, append
 
 pytestmark = pytest.mark.anyio
+
+
+def shown(concept: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    return payload
 
 
 def version(short: str, **members: object) -> NewVersion:
@@ -25,7 +32,7 @@ def version(short: str, **members: object) -> NewVersion:
 
 
 async def test_a_version_is_read_as_the_events_its_writer_published(database: Database) -> None:
-    log = EventLog(database)
+    log = EventLog(database, shown)
     await append(database, version("a", payload={"status": "open", "id": "shadow"}))
     await append(database, version("a", payload={"status": "done"}, updated=True))
     await append(database, version("a", payload={"id": "v1:ops:job:a", "deleted": True}, deleted=True))
@@ -45,7 +52,7 @@ async def test_a_version_is_read_as_the_events_its_writer_published(database: Da
 
 
 async def test_the_cause_of_an_automations_write_is_read_from_its_provenance(database: Database) -> None:
-    log = EventLog(database)
+    log = EventLog(database, shown)
     provenance = {"kind": "automation", "name": "b", "trigger": "t", "via": "a"}
     await append(database, version("a", provenance=provenance))
     (event,) = await log.read(0, await log.settled(), 10)
@@ -53,7 +60,7 @@ async def test_the_cause_of_an_automations_write_is_read_from_its_provenance(dat
 
 
 async def test_other_concepts_are_left_out_on_request(database: Database) -> None:
-    log = EventLog(database)
+    log = EventLog(database, shown)
     await append(database, version("a"))
     await append(database, version("x", id="v1:ops:visit:x", concept="v1:ops:visit"))
     upto = await log.settled()
@@ -64,7 +71,7 @@ async def test_other_concepts_are_left_out_on_request(database: Database) -> Non
 
 
 async def test_a_position_is_not_settled_while_a_lower_number_may_still_commit(database: Database) -> None:
-    log = EventLog(database)
+    log = EventLog(database, shown)
     drawn, finish = anyio.Event(), anyio.Event()
 
     async def slow(connection: Connection) -> None:
@@ -85,7 +92,7 @@ async def test_a_position_is_not_settled_while_a_lower_number_may_still_commit(d
 
 async def test_a_transaction_that_draws_late_is_waited_for(database: Database) -> None:
     """Its id is older than that of a transaction that has already finished with a higher number."""
-    log = EventLog(database)
+    log = EventLog(database, shown)
     begun, draw = anyio.Event(), anyio.Event()
 
     async def late(connection: Connection) -> None:
@@ -104,7 +111,7 @@ async def test_a_transaction_that_draws_late_is_waited_for(database: Database) -
 
 
 async def test_an_idle_log_costs_no_transaction_ids(database: Database) -> None:
-    log = EventLog(database)
+    log = EventLog(database, shown)
     await append(database, version("a"))
     assert await log.settled() == 1
     query = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"

@@ -31,6 +31,7 @@ from memql.errors import Code, MemqlError
 from memql.events.bus import Bus, Subscription
 from memql.events.event import Event
 from memql.events.log import EventLog
+from memql.events.masking import SecretMask
 from memql.events.outbox import Outbox
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog
@@ -53,6 +54,7 @@ class Automations:
         self.owner = owner
         self._bus = bus
         self._options = options
+        self._catalog = Catalog(version="")
         self._tree: dict[str, CompiledAutomation] = {}
         self._changed = anyio.Event()
         self._claims = Claims(database, owner=owner, lease=options.lease)
@@ -78,7 +80,10 @@ class Automations:
         self._by_hand = ByHand(group, self._dispatcher.executor)
         outbox = Outbox(database, node)
         cursors = Cursors(database, options.cursor)
-        sources = (LogSource(EventLog(database), self._concepts), OutboxSource(outbox))
+        sources = (
+            LogSource(EventLog(database, SecretMask(lambda: self._catalog)), self._concepts),
+            OutboxSource(outbox),
+        )
         self._replays = tuple(Replay(source, cursors, self._dispatcher, options) for source in sources)
         self._maintenance = Maintenance(database, self._claims, outbox, self._replays, self.counts, options)
 
@@ -123,6 +128,7 @@ class Automations:
         :raises MemqlError: ``UNKNOWN_FUNCTION`` when a step's target is not in the tree; the old one stays.
         """
         tree = compile_tree(catalog)
+        self._catalog = catalog
         self._tree = tree
         self._dispatcher.use(tree)
         self._scheduler.use(tree)

@@ -11,6 +11,7 @@ import msgspec
 from memql.events.event import Event
 from memql.events.graph_events import graph_events
 from memql.events.horizon import Horizon
+from memql.events.masking import Mask
 from memql.graph.database import Database
 
 __all__ = ["EventLog"]
@@ -33,10 +34,14 @@ _decode = msgspec.json.decode
 
 
 class EventLog:
-    """Graph events in log order; rows of secret concepts are never among them."""
+    """Graph events in log order; rows of secret concepts are never among them.
 
-    def __init__(self, database: Database) -> None:
+    :param mask: hides the values of ``@secret`` fields, as the writer of a row does before it publishes.
+    """
+
+    def __init__(self, database: Database, mask: Mask) -> None:
         self._database = database
+        self._mask = mask
         self.horizon = Horizon(database, "memory_seq")
 
     async def settled(self) -> int:
@@ -67,11 +72,11 @@ class EventLog:
             rows = await self._database.fetch(_READ_SOME, (after, upto, list(concepts), limit))
         events: list[Event] = []
         for row in rows:
-            events.extend(_events(row))
+            events.extend(_events(row, self._mask))
         return events
 
 
-def _events(row: Sequence[Any]) -> tuple[Event, ...]:
+def _events(row: Sequence[Any], mask: Mask) -> tuple[Event, ...]:
     seq, node_id, concept, node_type, actor, created_at, payload, provenance, deleted, updated, status = row
     return graph_events(
         seq=seq,
@@ -81,7 +86,7 @@ def _events(row: Sequence[Any]) -> tuple[Event, ...]:
         actor=actor,
         created_at=_instant(created_at),
         timestamp=created_at,
-        payload=_decode(payload),
+        payload=mask(concept, _decode(payload)),
         deleted=deleted,
         updated=updated,
         old_status=None if status is None else _decode(status),
