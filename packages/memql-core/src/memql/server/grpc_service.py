@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -17,7 +16,7 @@ from memql.server.limits import Limits
 from memql.server.ports import Authenticator, Credentials, Principal, Services
 from memql.server.replies import coded
 from memql.server.routing import RouteTable
-from memql.server.session import Session, StreamClosedError
+from memql.server.session import Session, StreamClosedError, Write
 from memql.server.sessions import OpenStream, Sessions
 
 __all__ = ["SERVICE", "MemqlService"]
@@ -102,7 +101,7 @@ async def _read_all(
                 return MemqlError(Code.INVALID_ARGUMENT, f"{len(bad)} frames within a minute could not be read")
 
 
-def _writer(context: grpc.aio.ServicerContext[bytes, bytes]) -> Callable[[bytes | str], Any]:
+def _writer(context: grpc.aio.ServicerContext[bytes, bytes]) -> Write:
     async def write(frame: bytes | str) -> None:
         assert isinstance(frame, bytes)
         try:

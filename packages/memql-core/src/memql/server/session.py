@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -30,7 +30,7 @@ from memql.server.routing import MAX_TIMEOUT, Route, RouteTable, request_text
 from memql.server.subscriptions.registry import Subscriptions
 from memql.server.waiters import ClientCalls
 
-__all__ = ["FEATURES", "Call", "Session", "StreamClosedError"]
+__all__ = ["FEATURES", "Call", "Session", "StreamClosedError", "Write"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ HEARTBEAT_SECONDS = 30.0
 FEATURES = ("json-rows", "event-seq", "drain-notice")
 """What this server offers beyond the original protocol."""
 
-Write = Callable[[bytes | str], Awaitable[None]]
+Write: TypeAlias = Callable[[bytes | str], Awaitable[None]]
+"""Hands one frame to the transport; raises :class:`StreamClosedError` when that takes no more."""
 
 
 class StreamClosedError(Exception):

@@ -13,7 +13,7 @@ from typing import Any
 from memql.wire.messages import ListValue, NullValue, Struct, Value
 from memql.wire.protobuf import MalformedMessageError, bytes_field, fields, text
 
-__all__ = ["decode_struct", "encode_struct", "encode_value", "from_struct", "to_struct", "to_value"]
+__all__ = ["decode_struct", "encode_struct", "encode_value", "from_struct", "from_value", "to_struct", "to_value"]
 
 _DOUBLE = struct.Struct("<d")
 _EXACT = float(2**53)
@@ -137,10 +137,11 @@ def to_value(value: Any) -> Value:
 
 def from_struct(value: Struct | None) -> dict[str, Any]:
     """The Python value of a generated ``Struct``; absent is empty."""
-    return {} if value is None else {key: _from_value(item) for key, item in value.fields.items()}
+    return {} if value is None else {key: from_value(item) for key, item in value.fields.items()}
 
 
-def _from_value(value: Value) -> Any:
+def from_value(value: Value) -> Any:
+    """The Python value of a generated ``Value``."""
     if value.string_value is not None:
         return value.string_value
     if value.number_value is not None:
@@ -150,5 +151,5 @@ def _from_value(value: Value) -> Any:
     if value.struct_value is not None:
         return from_struct(value.struct_value)
     if value.list_value is not None:
-        return [_from_value(item) for item in value.list_value.values]
+        return [from_value(item) for item in value.list_value.values]
     return None
