@@ -134,7 +134,7 @@ async def _local_host(request: web.Request, handler: Handler) -> web.StreamRespo
     return await handler(request)
 
 
-def _cors(origins: OriginPolicy) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def _cors(origins: OriginPolicy) -> Middleware:
     @web.middleware
     async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get("Origin")

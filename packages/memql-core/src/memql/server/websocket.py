@@ -120,9 +120,7 @@ class WebSocketBridge:
         elif not socket.closed:
             await _close(socket, WSCloseCode.POLICY_VIOLATION, "too many frames could not be read")
 
-    def _writer(
-        self, socket: web.WebSocketResponse, codec: _FirstFrameCodec
-    ) -> Callable[[bytes | str], Awaitable[None]]:
+    def _writer(self, socket: web.WebSocketResponse, codec: _FirstFrameCodec) -> Write:
         seconds = self._settings.ws_write_timeout_ms / 1000
 
         async def write(frame: bytes | str) -> None:
