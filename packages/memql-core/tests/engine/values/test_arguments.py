@@ -69,7 +69,7 @@ def test_a_wrong_argument_is_named_with_its_rule(args: dict[str, Any], path: str
 def test_a_misspelt_argument_is_suggested() -> None:
     with pytest.raises(MemqlError) as caught:
         bind_args(SPECS, {"customerId": "a", "stauts": "open"}, "queryJobs")
-    assert caught.value.suggestion == {"didYouMean": ["status"]}
+    assert caught.value.suggestion == {"didYouMean": "status"}
 
 
 @given(

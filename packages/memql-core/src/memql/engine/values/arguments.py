@@ -66,7 +66,7 @@ class ArgumentBinder:
             if violation.rule == "unknown":
                 near = get_close_matches(violation.path, self._names, 1)
                 if near:
-                    suggestion = {"didYouMean": near}
+                    suggestion = {"didYouMean": near[0]}
         return MemqlError(
             Code.INVALID_ARGUMENT,
             f"{self._name}: {'; '.join(violation.message for violation in violations)}",

@@ -43,7 +43,7 @@ def known_concept(catalog: Catalog, name: str) -> Concept:
     raise MemqlError(
         Code.UNKNOWN_CONCEPT,
         f"there is no concept {name!r}{hint}",
-        suggestion={"didYouMean": near} if near else None,
+        suggestion={"didYouMean": near[0]} if near else None,
         context=name,
     )
 
