@@ -75,7 +75,8 @@ def _trigger(check: Check, declared: Declared) -> tuple[Trigger, Concept | None]
     if trigger is None and schedule is None:
         check.report.error(
             "bad-trigger", declared.span,
-            f'{declared.name} has no trigger: add @trigger(event="node.created", concept=..) or @trigger(schedule="0 0 6 * * *")',
+            f'{declared.name} has no trigger: add @trigger(event="node.created", concept=..) or '
+            '@trigger(schedule="0 0 6 * * *")',
         )  # fmt: skip
         return Trigger(), None
     if trigger is not None and schedule is not None:
@@ -105,20 +106,25 @@ def _on_event(check: Check, declared: Declared, mark: Bound, event: str) -> tupl
     if event not in _NODE_EVENTS:
         if name:
             hint = did_you_mean(event, _NODE_EVENTS)
-            check.report.error("bad-trigger", mark.span, f"only node events have a concept, and {event!r} is none{hint}")
+            check.report.error(
+                "bad-trigger", mark.span, f"only node events have a concept, and {event!r} is none{hint}"
+            )
         elif not _PATTERN.fullmatch(event):
-            check.report.error("bad-trigger", mark.span, f"{event!r} is no topic pattern: words, * and # joined by dots")
+            check.report.error(
+                "bad-trigger", mark.span, f"{event!r} is no topic pattern: words, * and # joined by dots"
+            )
         return Trigger(pattern=event), None
     if not name:
         check.report.error("bad-trigger", mark.span, f'{event} needs the concept it is about: concept="v1:ops:visit"')
         return Trigger(), None
     short = name.rpartition(":")[2].rpartition(".")[2]
-    known = check.tree.named("concepts", short) or short in declared.file.imports
-    by_id = ":" not in name or any(one.key == name for one in check.tree.of_kind("concept"))
-    if not known or not by_id:
+    if ":" in name:
+        known = check.tree.concept(name) is not None
+    else:
+        known = bool(check.tree.named("concepts", short)) or short in declared.file.imports
+    if not known:
         if short not in check.tree.lost:
-            ids = [one.key for one in check.tree.of_kind("concept")]
-            hint = did_you_mean(name, [*ids, *check.tree.names("concepts")])
+            hint = did_you_mean(name, [*check.tree.concept_ids, *check.tree.names("concepts")])
             check.report.error("bad-trigger", mark.span, f"there is no concept {name!r}{hint}")
         return Trigger(), None
     found = check.names.find_concept(declared, name, mark.span)
@@ -165,7 +171,9 @@ def _warn_redundant(check: Check, condition: ast.Expr, trigger: Trigger, concept
             known = facts.get(path or ())
             if known and wanted is not NOT_LITERAL:
                 verb = "repeats" if wanted == known else "contradicts"
-                check.report.warn("redundant-filter", term.span, f"this {verb} the trigger, which fixes {known}; remove it")
+                check.report.warn(
+                    "redundant-filter", term.span, f"this {verb} the trigger, which fixes {known}; remove it"
+                )
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------

@@ -73,9 +73,7 @@ def _assigned(statements: tuple[ast.Stmt, ...], env: Env) -> dict[str, int]:
     return found
 
 
-def _order(
-    declared: Declared, statements: tuple[ast.Stmt, ...], assigned: dict[str, int], env: Env
-) -> tuple[int, ...]:
+def _order(declared: Declared, statements: tuple[ast.Stmt, ...], assigned: dict[str, int], env: Env) -> tuple[int, ...]:
     """A stable topological order: of the statements whose references are settled, the first in the source goes next."""
     needs: list[set[int]] = []
     for position, statement in enumerate(statements):
@@ -159,8 +157,12 @@ def _block(block: ast.Block, env: Env) -> Value:
         inner = replace(env, bindings=bindings)
         if isinstance(statement, ast.AssignStmt):
             if statement.name in env.pending:
-                env.error("duplicate-field", statement.span, f"{statement.name!r} is a binding of the body; use another name")
+                env.error(
+                    "duplicate-field", statement.span, f"{statement.name!r} is a binding of the body; use another name"
+                )
             bindings = {**bindings, statement.name: _statement(statement, inner)}
             continue
-        value = check_expr(statement.value, inner) if isinstance(statement, ast.ExprStmt) else _statement(statement, inner)
+        value = (
+            check_expr(statement.value, inner) if isinstance(statement, ast.ExprStmt) else _statement(statement, inner)
+        )
     return value

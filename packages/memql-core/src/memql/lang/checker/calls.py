@@ -9,6 +9,7 @@ from memql.lang import ast
 from memql.lang.catalog import ArgSpec
 from memql.lang.checker.check import Check
 from memql.lang.checker.env import Env
+from memql.lang.checker.names import reference_problem
 from memql.lang.checker.report import did_you_mean, listing
 from memql.lang.checker.tree import Declared
 from memql.lang.checker.types import ANY, BOOL, DATETIME, NUMBER, TEXT, Value, misfit, rows_of
@@ -92,7 +93,9 @@ def _function(expr: ast.Call, function: Function, env: Env, check: Checker) -> V
         env.error("bad-argument", expr.span, f"{name} takes its arguments in order: {function.signature}")
         return ANY
     if not function.accepts(len(expr.args)):
-        env.error("bad-argument", expr.span, f"{name} is called as {function.signature}, not with {len(expr.args)} arguments")
+        env.error(
+            "bad-argument", expr.span, f"{name} is called as {function.signature}, not with {len(expr.args)} arguments"
+        )
         return ANY
     if special := _SPECIAL.get(name):
         return special(expr, env, check)
@@ -154,7 +157,11 @@ def _is_binding(name: str, env: Env) -> bool:
 def _secret(expr: ast.Call, env: Env, check: Checker) -> Value:
     check(expr.args[0], env)
     if not env.builtin_argument:
-        env.error("bad-argument", expr.span, "a secret's plaintext is only handed to a builtin: write it as a builtin's argument")
+        env.error(
+            "bad-argument",
+            expr.span,
+            "a secret's plaintext is only handed to a builtin: write it as a builtin's argument",
+        )
     return TEXT
 
 
@@ -167,7 +174,9 @@ def _spec(expr: ast.Call, env: Env, check: Checker) -> Value:
     found = env.check.names.find(env.owner, "predicates", name, expr.span, kinds=("spec", "trait"))
     facts = env.check.predicates.get(found) if found else None
     if found and facts and facts.sound and not facts.is_context:
-        env.error("bad-argument", expr.span, f"{name} reads rows; spec(..) evaluates context specs, which read only the actor")
+        env.error(
+            "bad-argument", expr.span, f"{name} reads rows; spec(..) evaluates context specs, which read only the actor"
+        )
     return BOOL
 
 
@@ -175,7 +184,9 @@ def _policy(expr: ast.Call, env: Env, check: Checker) -> Value:
     env.facts.decides = True
     name = literal_value(expr.args[0])
     if not isinstance(name, str):
-        env.error("bad-argument", expr.span, 'policy takes the name of a decision policy in quotes: policy("canClose", {..})')
+        env.error(
+            "bad-argument", expr.span, 'policy takes the name of a decision policy in quotes: policy("canClose", {..})'
+        )
         return ANY
     found = env.check.names.find(env.owner, "policies", name, expr.span)
     if found is not None and found.role != "decision policy":
@@ -246,7 +257,7 @@ def check_topic(argument: ast.ObjectExpr, env: Env) -> None:
     if isinstance(topic, str) and (not topic or topic.split(".", 1)[0] in RESERVED_TOPIC_ROOTS):
         env.error(
             "bad-argument", members["topic"].span,
-            f"the topic {topic!r} is the engine's own; begin with another word than {', '.join(sorted(RESERVED_TOPIC_ROOTS))}",
+            f"the topic {topic!r} is the engine's own; begin with none of {', '.join(sorted(RESERVED_TOPIC_ROOTS))}",
         )  # fmt: skip
 
 
@@ -295,11 +306,16 @@ def _construct(expr: ast.Call, name: str, env: Env, check: Checker) -> Value:
 def _inlined(expr: ast.Call, target: Declared, env: Env, check: Checker) -> Value:
     """A query called in a filter: it stands for its own filter, so it has to be of the same concept."""
     if target.kind != "query":
+        if reference_problem(env.owner, target):
+            env.facts.sound = False
+            return BOOL  # the pass over the references reports it
         env.error("wrong-kind", expr.span, f"a filter may call a query; {target.title} is none")
         return BOOL
     mine, theirs = env.concept, env.check.bound.get(target)
     if mine and theirs and mine.key != theirs.key:
-        env.error("wrong-kind", expr.span, f"{target.name} reads {theirs.key}; a filter calls queries of its own {mine.key}")
+        env.error(
+            "wrong-kind", expr.span, f"{target.name} reads {theirs.key}; a filter calls queries of its own {mine.key}"
+        )
     env.facts.row = True
     env.use(target, expr.span)
     _call_arguments(expr, target, env, check)
@@ -322,7 +338,9 @@ def _call_arguments(expr: ast.Call, target: Declared, env: Env, check: Checker) 
     elif target.kind == "builtin" and _takes_text(target):
         check(argument, inner)
     elif isinstance(argument, ast.Literal):
-        env.error("bad-argument", argument.span, f"{target.name} takes one object of arguments: {target.name}({{ .. }})")
+        env.error(
+            "bad-argument", argument.span, f"{target.name} takes one object of arguments: {target.name}({{ .. }})"
+        )
     else:
         check(argument, inner)
 

@@ -13,8 +13,8 @@ from memql.lang.checker.walk import walk
 __all__ = ["classify", "classify_insert"]
 
 _ADVICE = (
-    "mark it @public, tie a field to the caller (payload.ownerUserId == actor.userId), use a relationship function or spec "
-    "with actor.userId, or limit it with @role, @permission, @internal or a context spec; or give the concept @rowAuthz"
+    "mark it @public, tie a field to the caller (payload.ownerUserId == actor.userId), use a relationship function or "
+    "spec with actor.userId, limit it with @role, @permission, @internal or a context spec, or give the concept @rowAuthz"
 )
 _USER = ("actor", "userId")
 _ADMIN_PATHS = (("actor", "isClusterOwner"), ("actor", "role"))
@@ -50,8 +50,8 @@ def classify_insert(check: Check, declared: Declared, write: ast.Write, concept:
         return "admin"
     check.report.error(
         "unclassified", declared.span,
-        f"nothing says who may call {declared.name}: mark it @public, stamp a field with actor.userId, or limit it with "
-        "@role, @permission or @internal",
+        f"nothing says who may call {declared.name}: mark it @public, stamp a field with actor.userId, or limit it "
+        "with @role, @permission or @internal",
     )  # fmt: skip
     return None
 

@@ -18,7 +18,7 @@ from memql.lang.checker.filters import check_filter
 from memql.lang.checker.marks import read_marks
 from memql.lang.checker.predicates import check_uses
 from memql.lang.checker.report import Report, did_you_mean, listing
-from memql.lang.checker.tree import Declared
+from memql.lang.checker.tree import Declared, Edge
 from memql.lang.parser import parse_filter
 from memql.lang.schemas import payload_schema, schema_hash
 
@@ -134,10 +134,14 @@ def _relationship(check: Check, declared: Declared, annotation: ast.Annotation) 
     kind, field, direction = mark.text("type"), mark.text("field"), mark.text("direction", "outgoing")
     if kind not in _TYPES:
         hint = did_you_mean(kind, _TYPES)
-        report.error("bad-relationship", mark.span, f"{kind!r} is no relationship type{hint}; types: {', '.join(_TYPES)}")
+        report.error(
+            "bad-relationship", mark.span, f"{kind!r} is no relationship type{hint}; types: {', '.join(_TYPES)}"
+        )
         return None
     if direction not in _DIRECTIONS:
-        report.error("bad-relationship", mark.span, f"{direction!r} is no direction; directions: {', '.join(_DIRECTIONS)}")
+        report.error(
+            "bad-relationship", mark.span, f"{direction!r} is no direction; directions: {', '.join(_DIRECTIONS)}"
+        )
         return None
     target = _target(check, declared, mark.text("target"), mark.span)
     if target is None:
@@ -160,12 +164,16 @@ def _relationship(check: Check, declared: Declared, annotation: ast.Annotation) 
 
 def _target(check: Check, declared: Declared, text: str, span: ast.Span) -> Declared | None:
     name = text.rpartition(":")[2].rpartition(".")[2]
-    exists = name in declared.file.imports or check.tree.named("concepts", name)
-    if not exists and name not in check.tree.lost:
-        hint = did_you_mean(name, check.tree.names("concepts"))
+    if ":" in text:
+        exists = check.tree.concept(text) is not None
+    else:
+        exists = name in declared.file.imports or bool(check.tree.named("concepts", name))
+    if exists:
+        return check.names.find_concept(declared, text, span, ordered=False)
+    if name not in check.tree.lost:
+        hint = did_you_mean(text, [*check.tree.concept_ids, *check.tree.names("concepts")])
         check.report.error("bad-relationship", span, f"the target {text!r} is no concept{hint}")
-        return None
-    return check.names.find_concept(declared, text, span, ordered=False) if exists else None
+    return None
 
 
 def finish_concepts(check: Check) -> None:
@@ -189,9 +197,12 @@ def _default_filter(check: Check, declared: Declared, concept: Concept) -> ast.E
         check.report.error("bad-annotation", mark.span, f"@defaultFilter: {error.message}")
         return None
     quiet = Report()
+    before = len(declared.edges)
     env = Env(check=replace(check, report=quiet), owner=declared, places="F", row=True, concept=concept)
     check_filter(condition, env)
     check_uses(env.check, env.facts)
+    # Like a row rule, a default filter names predicates above its concept by design.
+    declared.edges[before:] = [Edge(edge.target, mark.span, False) for edge in declared.edges[before:]]
     for finding in quiet.sorted():
         # Positions inside the text mean nothing to the reader of the file: the annotation is the place.
         check.report.error(finding.code, mark.span, f"@defaultFilter: {finding.message}")

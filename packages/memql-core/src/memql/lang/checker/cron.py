@@ -10,9 +10,11 @@ __all__ = ["normalise_schedule", "schedule_problem"]
 _FIELDS: Final = (
     ("second", 0, 59), ("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7),
 )  # fmt: skip
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NAMES: Final = {
-    "month": dict(zip("jan feb mar apr may jun jul aug sep oct nov dec".split(), range(1, 13), strict=True)),
-    "weekday": dict(zip("sun mon tue wed thu fri sat".split(), range(7), strict=True)),
+    "month": {name: number for number, name in enumerate(_MONTHS, 1)},
+    "weekday": {name: number for number, name in enumerate(_WEEKDAYS)},
 }
 _PART: Final = re.compile(r"(?P<low>\*|[0-9]+|[A-Za-z]{3})(?:-(?P<high>[0-9]+|[A-Za-z]{3}))?(?:/(?P<step>[0-9]+))?")
 _DAYS_OF_MONTH: Final = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}

@@ -56,13 +56,15 @@ def _source_file(path: str, file: ast.File, report: Report) -> SourceFile:
         if annotation.name not in _FILE_DEFAULTS:
             report.error(
                 "unknown-annotation", annotation.span,
-                f"@{annotation.name} is no default of a file; before the first use only @version and @namespace may stand",
+                f"@{annotation.name} is no default of a file; only @version and @namespace stand before the first use",
             )  # fmt: skip
     defaults = read_marks(report, "concept", [one for one in file.annotations if one.name in _FILE_DEFAULTS])
     namespace = defaults.text("namespace") or directory
     span = ast.Span(path, 1, 1, 1, 1, 0, 0)
     if not namespace:
-        report.error("bad-namespace", span, "a file outside a namespace's directory needs @namespace(..) before its first use")
+        report.error(
+            "bad-namespace", span, "a file outside a namespace's directory needs @namespace(..) before its first use"
+        )
     elif not _NAMESPACE.fullmatch(namespace):
         mark = defaults.get("namespace")
         _bad_namespace(report, namespace, mark.span if mark else span)
@@ -70,7 +72,9 @@ def _source_file(path: str, file: ast.File, report: Report) -> SourceFile:
 
 
 def _bad_namespace(report: Report, namespace: str, span: ast.Span) -> None:
-    report.error("bad-namespace", span, f"{namespace!r} is no namespace: lower-case words joined by colons, such as ops:fleet")
+    report.error(
+        "bad-namespace", span, f"{namespace!r} is no namespace: lower-case words joined by colons, such as ops:fleet"
+    )
 
 
 def _declaration(decl: ast.Decl, file: SourceFile, report: Report) -> Declared:
@@ -121,7 +125,11 @@ def _check_version(declared: Declared, report: Report) -> None:
         mark = marks.get("version")
         if mark is not None:
             if not _VERSION.fullmatch(marks.text("version")):
-                report.error("bad-version", mark.span, f"{marks.text('version')!r} is no version: three numbers, the first at least 1")
+                report.error(
+                    "bad-version",
+                    mark.span,
+                    f"{marks.text('version')!r} is no version: three numbers, the first at least 1",
+                )
             return
 
 

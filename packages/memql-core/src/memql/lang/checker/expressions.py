@@ -101,13 +101,19 @@ def _operator(expr: ast.Expr, env: Env) -> Value:
 def _binary(expr: ast.BinaryOp, env: Env) -> Value:
     if expr.op != "??":
         left, right = check_expr(expr.left, env), check_expr(expr.right, env)
-        return TEXT if expr.op == "+" and "text" in (left.kind, right.kind) else NUMBER if expr.op != "+" else ANY
+        if expr.op == "+" and "text" in (left.kind, right.kind):
+            return TEXT
+        return NUMBER if expr.op != "+" or "number" in (left.kind, right.kind) else ANY
     before = len(env.facts.row_paths)
     guarded = env.guarded(*_argument_names(expr.left))
     left = check_expr(expr.left, guarded)
     right = check_expr(expr.right, env)
     if env.filtering and not env.row_functions and len(env.facts.row_paths) > before:
-        env.error("filter-value", expr.span, "?? cannot be applied to row data in a filter; compare the path with null instead")
+        env.error(
+            "filter-value",
+            expr.span,
+            "?? cannot be applied to row data in a filter; compare the path with null instead",
+        )
     return left if left.kind == right.kind else ANY
 
 
@@ -216,7 +222,11 @@ def _step(rest: tuple[str | int, ...], span: ast.Span, env: Env) -> Value:
 def _construct_name(name: str, span: ast.Span, env: Env) -> Value | None:
     """The value of a bare name that is a concept or, in a filter, a predicate."""
     tree = env.check.tree
-    if env.filtering and (tree.named("predicates", name) or name in env.owner.file.imports) and not tree.named("concepts", name):
+    if (
+        env.filtering
+        and (tree.named("predicates", name) or name in env.owner.file.imports)
+        and not tree.named("concepts", name)
+    ):
         found = env.check.names.find(env.owner, "predicates", name, span)
         if found is None:
             env.facts.sound = False
@@ -278,6 +288,6 @@ def concept_named_in(expr: ast.Expr, env: Env) -> str:
             return str(term.right.value)
         path = ast.path_of(term.right)
         if path and len(path) == 1:
-            found = [one for one in env.check.tree.named("concepts", str(path[0]))]
+            found = env.check.tree.named("concepts", str(path[0]))
             return found[0].key if len(found) == 1 else ""
     return ""

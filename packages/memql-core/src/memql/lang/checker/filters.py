@@ -109,7 +109,9 @@ def _boolean(expr: ast.Expr, value: Value, env: Env) -> None:
         return
     path = ast.path_of(expr)
     what = ".".join(map(str, path)) if path else "this term"
-    env.error("spec-not-boolean", expr.span, f"{what} is {_KINDS[value.kind]}, not true or false; compare it with something")
+    env.error(
+        "spec-not-boolean", expr.span, f"{what} is {_KINDS[value.kind]}, not true or false; compare it with something"
+    )
 
 
 _KINDS = {

@@ -1,5 +1,4 @@
-"""The references between constructs: layers, rings, commands in queries, what is off or deprecated (spec "Resolution and
-layers")."""
+"""The references between constructs: layers, rings, writes in reads, what is off (spec "Resolution and layers")."""
 
 from __future__ import annotations
 

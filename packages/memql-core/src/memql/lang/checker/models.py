@@ -52,7 +52,9 @@ def _builtin(check: Check, declared: Declared) -> Builtin:
 def _check_executor(check: Check, declared: Declared) -> None:
     mark, name = declared.marks.get("executor"), declared.marks.text("executor")
     if mark is None:
-        check.report.error("bad-executor", declared.span, f'{declared.name} has no executor: add @executor("area.name")')
+        check.report.error(
+            "bad-executor", declared.span, f'{declared.name} has no executor: add @executor("area.name")'
+        )
     elif not mark.problems and not _EXECUTOR.fullmatch(name):
         check.report.error("bad-executor", mark.span, f"{name!r} is no executor name: words joined by dots")
     elif not mark.problems and check.executors is not None and name not in check.executors:
@@ -71,9 +73,13 @@ def _check_profile(check: Check, declared: Declared, profile: str, key: str) -> 
             f"@args: the profile {profile} needs stringKey, one of the fields: {listing(fields)}",
         )  # fmt: skip
     elif profile not in _TEXT_PROFILES and key:
-        check.report.error("bad-annotation", mark.span, f"@args: the profile {profile} takes no text, so it has no stringKey")
+        check.report.error(
+            "bad-annotation", mark.span, f"@args: the profile {profile} takes no text, so it has no stringKey"
+        )
     elif profile == "none" and fields:
-        check.report.error("bad-annotation", mark.span, f"@args: the profile none takes nothing, yet there are: {listing(fields)}")
+        check.report.error(
+            "bad-annotation", mark.span, f"@args: the profile none takes nothing, yet there are: {listing(fields)}"
+        )
 
 
 # --- providers -------------------------------------------------------------------------------------------------------
@@ -114,12 +120,16 @@ def _provider(check: Check, declared: Declared, base: Declared | None) -> Provid
     kind = marks.text("type") or (base.marks.text("type") if base else "")
     if not kind and not (marks.has("extends") and base is None):
         check.report.error(
-            "bad-provider", declared.span, f'{declared.name} has no type: add @type("Vendor"), or @extends a base that has one'
+            "bad-provider",
+            declared.span,
+            f'{declared.name} has no type: add @type("Vendor"), or @extends a base that has one',
         )
     for name in ("model", "default", "extends"):
         mark = marks.get(name)
         if is_base and mark is not None:
-            check.report.error("bad-provider", mark.span, f"a base cannot be called, so it has no @{name}; leave it out")
+            check.report.error(
+                "bad-provider", mark.span, f"a base cannot be called, so it has no @{name}; leave it out"
+            )
     return Provider(
         **common(check, declared),
         base=is_base,

@@ -114,7 +114,9 @@ def _check_entries(check: Check, declared: Declared, write: ast.Write, concept: 
         seen.add(entry.key)
         _check_entry(check, write, entry, concept)
     if write.kind != "insert" and "id" not in seen:
-        check.report.error("write-id", write.span, f"{write.kind} needs to know the row: id: args.{declared.name}Id, say")
+        check.report.error(
+            "write-id", write.span, f"{write.kind} needs to know the row: id: args.{declared.name}Id, say"
+        )
     if write.kind == "insert" and concept is not None and not spliced:
         _check_required(check, declared, write, concept, seen)
 
@@ -163,7 +165,9 @@ def _merge_fields(check: Check, declared: Declared, write: ast.Write, concept: C
         return ()
     names = declared.marks.strings("mergeFields")
     if write.kind != "update":
-        check.report.error("merge-fields", mark.span, f"@mergeFields is for an update; {declared.name} has an {write.kind}")
+        check.report.error(
+            "merge-fields", mark.span, f"@mergeFields is for an update; {declared.name} has an {write.kind}"
+        )
         return ()
     for name in names:
         field = concept.field(name) if concept else None

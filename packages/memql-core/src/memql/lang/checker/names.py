@@ -38,10 +38,13 @@ class Names:
 
     def bind_imports(self) -> None:
         """Resolve the ``use`` lines of every file."""
+        own: dict[SourceFile, set[tuple[str, Space]]] = {}
+        for declared in self.tree.declared:
+            own.setdefault(declared.file, set()).add((declared.name, declared.space))
         for file in self.tree.files:
             for use in file.ast.uses:
                 self._bind_use(file, use)
-            self._refuse_conflicts(file)
+            self._refuse_conflicts(file, own.get(file, set()))
 
     def _bind_use(self, file: SourceFile, use: ast.Use) -> None:
         path = ".".join(use.module)
@@ -82,8 +85,7 @@ class Names:
         hint = did_you_mean(path, modules) or "; a module is <namespace>.<kind>, for example ops.concepts"
         self.report.error("unknown-import", use.span, f"there is no module {path}{hint}")
 
-    def _refuse_conflicts(self, file: SourceFile) -> None:
-        own = {(declared.name, declared.space) for declared in self.tree.declared if declared.file is file}
+    def _refuse_conflicts(self, file: SourceFile, own: set[tuple[str, Space]]) -> None:
         for binding in file.imports.values():
             if any((binding.local, target.space) in own and target.file is not file for target in binding.targets):
                 self.report.error(
@@ -137,12 +139,11 @@ class Names:
     def find_concept(self, owner: Declared, text: str, span: ast.Span, *, ordered: bool = True) -> Declared | None:
         """A concept by id, by ``namespace.name`` or by name."""
         if CONCEPT_ID.fullmatch(text):
-            for declared in self.tree.of_kind("concept"):
-                if declared.key == text:
-                    self._note(owner, declared, span, ordered)
-                    return declared
-            ids = [declared.key for declared in self.tree.of_kind("concept")]
-            self._unresolved(span, text, f"no concept has the id {text}{did_you_mean(text, ids)}")
+            declared = self.tree.concept(text)
+            if declared is not None:
+                self._note(owner, declared, span, ordered)
+                return declared
+            self._unresolved(span, text, f"no concept has the id {text}{did_you_mean(text, self.tree.concept_ids)}")
             return None
         namespace, _, name = text.rpartition(".")
         if not namespace:
@@ -176,7 +177,7 @@ class Names:
             self.report.warn(
                 "implicit-import",
                 span,
-                f"{name!r} is found in {target.file.path}; import it: use {target.file.directory}.{plural}.{{ {name} }}",
+                f"{name!r} is in {target.file.path}; import it: use {target.file.directory}.{plural}.{{ {name} }}",
             )
         return everywhere
 
@@ -244,12 +245,14 @@ class Names:
 
 
 def _by_major(owner: Declared, group: list[Declared]) -> list[Declared]:
-    """Of several majors of a concept, the one that the construct's ``@version`` names."""
-    if any(declared.kind != "concept" for declared in group):
+    """Of several majors of one concept the one that the construct's or file's ``@version`` names, else the oldest, so
+    that a new major beside it changes nothing that exists."""
+    if len({(declared.kind, declared.namespace) for declared in group}) > 1 or group[0].kind != "concept":
         return group
     tag = owner.marks.text("version") or owner.file.defaults.text("version")
-    major = tag.partition(".")[0]
-    return [declared for declared in group if declared.key.startswith(f"v{major}:")] or group
+    wanted = f"v{tag.partition('.')[0]}:"
+    named = [declared for declared in group if declared.key.startswith(wanted)]
+    return named or [min(group, key=lambda declared: int(declared.key[1:].partition(":")[0]))]
 
 
 def reference_problem(owner: Declared, target: Declared) -> tuple[str, str] | None:

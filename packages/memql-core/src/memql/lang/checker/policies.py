@@ -57,7 +57,9 @@ def _routing(check: Check, declared: Declared) -> Policy:
     primary = marks.get("primary")
     for name in _DECISION_MARKS:
         if mark := marks.get(name):
-            check.report.error("bad-policy", mark.span, f"@{name} is for a policy that decides; {declared.name} has no body")
+            check.report.error(
+                "bad-policy", mark.span, f"@{name} is for a policy that decides; {declared.name} has no body"
+            )
     if primary is None:
         check.report.error(
             "bad-policy", declared.span,
@@ -113,5 +115,7 @@ def _check_return(check: Check, declared: Declared, returns: ast.Expr) -> None:
     marked = any(declared.marks.has(name) for name in _DECISION_MARKS)
     if value.boolean and not marked and not env.facts.decides and names_in(returns) == {"actor"}:
         check.report.error(
-            "policy-is-spec", declared.span, f"{declared.name} only asks about the actor; write it as a spec, and call it with spec(..)"
+            "policy-is-spec",
+            declared.span,
+            f"{declared.name} only asks about the actor; write it as a spec, and call it with spec(..)",
         )

@@ -61,7 +61,7 @@ def _judge(check: Check, declared: Declared, own: Facts) -> None:
     if facts.row and facts.actor:
         check.report.error(
             "spec-mixed", declared.span,
-            f"{declared.name} reads both rows and the actor; make two specs, or put the actor inside a relationship function",
+            f"{declared.name} reads both rows and the actor; make two, or put the actor inside a relationship function",
         )  # fmt: skip
     elif not facts.row and not facts.actor and not own.uses:
         check.report.error(
@@ -83,7 +83,9 @@ def _inside_shape(check: Check, declared: Declared, own: Facts) -> None:
         if not any(used.segments[: len(path)] == path for path in paths):
             dotted = ".".join(map(str, used.segments))
             shown = listing(".".join(map(str, path)) for path in paths)
-            check.report.error("spec-outside-shape", used.span, f"{dotted} is not in the shape {found.name}, which has: {shown}")
+            check.report.error(
+                "spec-outside-shape", used.span, f"{dotted} is not in the shape {found.name}, which has: {shown}"
+            )
 
 
 def _shape_paths(check: Check, shape: Declared, chain: tuple[Declared, ...]) -> list[tuple[str, ...]]:

@@ -114,7 +114,9 @@ def _value(
         return _nested(check, declared, entry, entry.value, field, origin, siblings)
     value = literal_value(entry.value)
     if value is NOT_LITERAL:
-        check.report.error("bad-seed", entry.span, f"{entry.key!r} must be a literal; a seed is evaluated once, without a caller")
+        check.report.error(
+            "bad-seed", entry.span, f"{entry.key!r} must be a literal; a seed is evaluated once, without a caller"
+        )
         return None
     declared_type = field.type if field is not None else None
     if field is not None and field.type is None:
@@ -157,7 +159,9 @@ def _check_required(
 ) -> None:
     missing = [one.name for one in fields if one.required and not one.has_default and one.name not in given]
     if missing:
-        check.report.error("bad-seed", span, f"{declared.name} lacks {listing(missing)}, which every {origin} must have")
+        check.report.error(
+            "bad-seed", span, f"{declared.name} lacks {listing(missing)}, which every {origin} must have"
+        )
 
 
 def _check_template_field(check: Check, declared: Declared, concept: Concept) -> None:

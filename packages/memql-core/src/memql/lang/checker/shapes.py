@@ -29,7 +29,9 @@ def read_shapes(check: Check) -> dict[str, Shape]:
 
 def _shape(check: Check, declared: Declared) -> Shape:
     if not declared.marks.has("row") and not declared.marks.has("actor"):
-        check.report.error("shape-kind", declared.span, f"the shape {declared.name} needs @row, @actor or both before it")
+        check.report.error(
+            "shape-kind", declared.span, f"the shape {declared.name} needs @row, @actor or both before it"
+        )
     items: list[ShapeItem] = []
     _expand(check, declared, declared, items, (declared,))
     concept = check.bound.get(declared)
@@ -73,12 +75,18 @@ def _check_path(check: Check, declared: Declared, item: ast.ShapePath) -> None:
             check.report.error("unknown-actor-field", item.span, f"the actor has no field {rest[0]!r}{hint}")
         elif rest[0] == "config" and len(rest) > 1 and rest[1] not in check.config_keys:
             keys = sorted(check.config_keys)
-            check.report.error("unknown-config-key", item.span, f"{rest[1]!r} is no readable configuration key; keys: {listing(keys)}")
+            check.report.error(
+                "unknown-config-key", item.span, f"{rest[1]!r} is no readable configuration key; keys: {listing(keys)}"
+            )
     elif not declared.marks.has("row") and not unmarked:
         _bad(check, item, f"{dotted} reads the row; mark the shape with @row")
     elif root == "row":
         if rest[0] not in INTRINSICS:
-            _bad(check, item, f"a row has no {rest[0]!r}{did_you_mean(rest[0], INTRINSICS) or f'; it has: {listing(INTRINSICS)}'}")
+            _bad(
+                check,
+                item,
+                f"a row has no {rest[0]!r}{did_you_mean(rest[0], INTRINSICS) or f'; it has: {listing(INTRINSICS)}'}",
+            )
     elif root == "payload":
         check_payload_path(check, check.bound.get(declared), rest, item.span, "shape-path")
     else:

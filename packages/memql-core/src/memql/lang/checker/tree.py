@@ -148,6 +148,8 @@ class Tree:
         self.files = tuple(files)
         self.declared: list[Declared] = []
         self._by_name: dict[tuple[Space, str], list[Declared]] = {}
+        self._anywhere: dict[str, list[Declared]] = {}
+        self._concepts: dict[str, Declared] = {}
         self.lost = frozenset(
             name for text in broken_texts for match in _LOOKS_DECLARED.finditer(text) for name in match.groups() if name
         )
@@ -156,11 +158,17 @@ class Tree:
     def add(self, declared: Declared) -> None:
         """Register a declaration."""
         self.declared.append(declared)
-        self._by_name.setdefault((declared.space, declared.name), []).append(declared)
+        self._enter(declared, declared.name)
+        if declared.kind == "concept":
+            self._concepts.setdefault(declared.key, declared)
 
     def alias(self, declared: Declared, name: str) -> None:
         """Make a further name mean a declaration."""
+        self._enter(declared, name)
+
+    def _enter(self, declared: Declared, name: str) -> None:
         self._by_name.setdefault((declared.space, name), []).append(declared)
+        self._anywhere.setdefault(name, []).append(declared)
 
     def named(self, space: Space, name: str) -> list[Declared]:
         """All declarations of a name in a space."""
@@ -168,7 +176,16 @@ class Tree:
 
     def anywhere(self, name: str) -> list[Declared]:
         """All declarations of a name in any space."""
-        return [found for (_, known), group in self._by_name.items() if known == name for found in group]
+        return self._anywhere.get(name, [])
+
+    def concept(self, key: str) -> Declared | None:
+        """The concept of an id."""
+        return self._concepts.get(key)
+
+    @property
+    def concept_ids(self) -> list[str]:
+        """Every concept id, in source order."""
+        return list(self._concepts)
 
     def names(self, space: Space) -> set[str]:
         """All names of a space."""
