@@ -58,7 +58,11 @@ def build_engine(
             return engine.catalog
 
         reader = GraphReader(
-            database, current, signing_key=cursor_key or secrets.token_bytes(32), max_results=max_results
+            database,
+            current,
+            signing_key=cursor_key or secrets.token_bytes(32),
+            max_results=max_results,
+            load_tables=lambda ctx: writer.tables(ctx),
         )
         writer = GraphWriter(database, current, publish, reader=lambda: reader, master_key=master_key, salt=salt)
         models = Models(current, _credentials(writer, environ))
