@@ -193,7 +193,7 @@ class Session:
         frame = await link.request(MessageReply(), "subscribe", lambda _: body, self.timeout)
         _, answer = decode_event(frame.body)
         if answer.payload.get("eventType") == "subscription-error":
-            code = str(answer.payload.get("code", ""))
+            code = str(answer.payload.get("error", ""))
             raise MemqlError(
                 Code(code) if code in Code.__members__ else Code.INVALID_ARGUMENT,
                 str(answer.payload.get("message", "the server refused the subscription")),

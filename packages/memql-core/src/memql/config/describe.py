@@ -15,13 +15,17 @@ __all__ = ["SettingRow", "describe", "unknown_variables"]
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """One setting as shown by ``memql env``. ``value`` is masked for secrets unless revealed."""
+    """One setting as shown by ``memql env``. ``value`` is masked for secrets unless revealed; ``required``
+    tells that a node with these settings needs it, ``missing`` that it has none.
+    """
 
     name: str
     value: str
     source: str
     doc: str
     secret: bool
+    required: bool
+    missing: bool
 
 
 def describe(settings: Settings, *, reveal: bool = False) -> list[SettingRow]:
@@ -29,6 +33,7 @@ def describe(settings: Settings, *, reveal: bool = False) -> list[SettingRow]:
 
     :param reveal: whether secrets are shown as they are.
     """
+    required = settings.required_fields
     rows = []
     for declaration in declarations():
         text = _text(getattr(settings, declaration.field))
@@ -39,6 +44,8 @@ def describe(settings: Settings, *, reveal: bool = False) -> list[SettingRow]:
                 source=settings.source_of(declaration.field),
                 doc=declaration.doc,
                 secret=declaration.secret,
+                required=declaration.field in required,
+                missing=declaration.field in required and not text,
             )
         )
     return rows

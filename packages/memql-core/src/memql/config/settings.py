@@ -272,6 +272,18 @@ class Settings(BaseModel):
         return self.database_direct_dsn or self.database_dsn
 
     @property
+    def required_fields(self) -> frozenset[str]:
+        """The settings that a node with the others as they are cannot do without."""
+        needed = set()
+        if self.identity_enabled and not self.explicit_development:
+            needed.add("identity_verifier_base_url")
+        if self.is_production:
+            needed.add("database_dsn")
+        if self.genesis_autoload:
+            needed.add("master_key")
+        return frozenset(needed)
+
+    @property
     def listeners(self) -> tuple[Address, ...]:
         """Every address this node listens on."""
         more = () if self.metrics_address is None else (self.metrics_address,)
