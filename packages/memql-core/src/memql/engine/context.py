@@ -21,7 +21,7 @@ __all__ = ["IdSequence", "RequestContext", "format_instant"]
 
 def format_instant(moment: datetime) -> str:
     """RFC 3339 UTC with microseconds, as ``now`` and ``createdAt`` appear everywhere."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 @dataclass(slots=True)

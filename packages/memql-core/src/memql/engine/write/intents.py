@@ -26,7 +26,8 @@ class Intent:
     ``id`` is as the caller gave it, None or empty to derive it from the content. ``payload`` is the whole payload of
     an insert or the change of an update; ``deep`` names the fields an update merges. ``if_version`` is the version
     (microseconds) an update expects, ``test`` the condition on the latest version. ``create_only`` leaves any id that
-    has a version alone, ``idempotent`` writes nothing when the row is already as it would become.
+    has a version alone, ``idempotent`` writes nothing when the row is already as it would become. ``provenance`` is
+    recorded instead of the context's.
     """
 
     kind: WriteKind
@@ -37,6 +38,7 @@ class Intent:
     if_version: int | None = None
     reason: str | None = None
     created_at: datetime | None = None
+    provenance: Mapping[str, Any] | None = None
     test: RowTest | None = None
     create_only: bool = False
     idempotent: bool = False

@@ -44,6 +44,8 @@ class MutationPlan:
     splice: Compiled | None
     condition: Condition | None
     needs_tables: bool
+    provenance: Mapping[str, Any]
+    """What is recorded when a client calls the mutation."""
 
     def intent(
         self, args: Mapping[str, Any], ctx: RequestContext, tables: ValueTables | None, reader: Reader
@@ -69,6 +71,7 @@ class MutationPlan:
             deep=mutation.merge_fields,
             reason=reason if reason is None else str(reason),
             created_at=self._created_at(env, ctx),
+            provenance=self.provenance if ctx.provenance.get("kind") == "direct" else None,
             test=self._test(args, reader, tables),
             idempotent=mutation.idempotent,
         )
@@ -130,7 +133,8 @@ def compile_mutation(mutation: Mutation, catalog: Catalog, rules: PayloadRules) 
     condition = compile_condition(mutation, catalog)
     parts = [*(entry.value for entry in entries), *row_values.values(), *([splice] if splice else [])]
     needs_tables = any(part.needs_tables for part in parts) or (condition is not None and condition.needs_tables)
-    return MutationPlan(mutation, rules, tuple(entries), row_values, splice, condition, needs_tables)
+    provenance = {"kind": "mutation", "name": mutation.name}
+    return MutationPlan(mutation, rules, tuple(entries), row_values, splice, condition, needs_tables, provenance)
 
 
 def _is_about_row(entry: ast.WriteEntry, mutation: Mutation) -> bool:

@@ -292,7 +292,7 @@ def _version(intent: Intent, node_id: str, payload: dict[str, Any], ctx: Request
         created_by=ctx.actor.created_by,
         schema=rules.schema,
         payload=payload,
-        provenance=ctx.provenance,
+        provenance=ctx.provenance if intent.provenance is None else intent.provenance,
         updated=intent.kind == "update",
         created_at=intent.created_at,
     )

@@ -110,8 +110,6 @@ class GraphWriter:
         """
         plan = self._current().mutation(mutation)
         bound = bind_args(mutation.args, args, mutation.name)
-        if ctx.provenance.get("kind") == "direct":
-            ctx = replace(ctx, provenance={"kind": "mutation", "name": mutation.name})
         intent: Intent | None = None
         try:
             tables = await self.tables(ctx) if plan.needs_tables else None
