@@ -7,7 +7,7 @@ from math import isinf
 from typing import Any
 
 from memql.lang import ast
-from memql.lang._source import ParseError, Source, action
+from memql.lang._source import IF_VALUE, ParseError, Source, action
 from memql.lang.lexer import Token
 from memql.lang.words import DIRECTIVES
 
@@ -98,12 +98,7 @@ def _null(s: Source, c: list[Any], start: int, end: int) -> ast.Literal:
 @action("name")
 def _name(s: Source, c: list[Any], start: int, end: int) -> ast.Name:
     if c[0].value == "if":
-        raise ParseError(
-            "`if` is a statement or the whole value of `:=`; inside an expression write `test ? then : otherwise`",
-            start,
-            end,
-            code="if-value",
-        )
+        raise ParseError(IF_VALUE, start, end, code="if-value")
     return ast.Name(c[0].value, span=s.span(start, end))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from memql.lang._source import ParseError
+from memql.lang._source import IF_VALUE, ParseError, Source
 from memql.lang.lexer import END, ERROR, Token
-from memql.lang.words import CONSTRUCTS, KEYWORDS
+from memql.lang.words import CLAUSES, CONSTRUCTS, KEYWORDS
 
 __all__ = ["explain"]
 
@@ -29,21 +29,22 @@ _NAMES = {
     "_IN_BRACKET": "a list in brackets",
 }
 # What is written by habit, and what it is here.
-_SLIPS = {
-    ("=", "=="): "==",
-    ("=", ":="): ":=",
-    ("=", ":"): ":",
-    (":", "="): "=",
-    (":=", "="): "=",
-    (":=", ":"): ":",
-    (":", ":="): ":=",
-    ("and", "&&"): "&&",
-    ("or", "||"): "||",
-    ("is", "=="): "==",
-}
+_SLIPS = (
+    ("=", "=="),
+    ("=", ":="),
+    ("=", ":"),
+    (":", "="),
+    (":", ":="),
+    (":=", "="),
+    (":=", ":"),
+    ("and", "&&"),
+    ("or", "||"),
+    ("is", "=="),
+    ("==", "="),
+)
 
 
-def explain(tokens: Sequence[Token], index: int, expected: set[str]) -> ParseError:
+def explain(source: Source, tokens: Sequence[Token], index: int, expected: set[str]) -> ParseError:
     """The failure for ``tokens[index]`` where only ``expected`` terminals could stand."""
     token = tokens[index]
     if token.kind == ERROR:
@@ -55,13 +56,30 @@ def explain(tokens: Sequence[Token], index: int, expected: set[str]) -> ParseErr
     if before:
         message += f" after {_shown(before)}"
     message += f", found {_shown(token)}"
-    if suggestion:
+    opened = _unclosed(tokens, index) if token.kind == END else None
+    if opened:
+        line = source.span(opened.start, opened.end).line
+        message += f"; the `{opened.value}` of line {line} is not closed"
+    elif suggestion:
         message += f"; did you mean `{suggestion}`?"
     elif token.kind in "([" and not token.alt and ({"_CALL", "_INDEX"} & expected):
         message += f"; the `{token.kind}` of a call or index stands on the line of what it follows"
-    elif before and before.alt == "if" and token.kind != END and "if" not in expected:
-        message += "; `if` is a statement or the whole value of `:=`"
+    elif before and before.alt in CLAUSES and "_CALL" in expected:
+        message += f"; `{before.value}` begins a clause and names no predicate"
+    elif before and before.alt == "if" and "_CALL" in expected:
+        message = f"{IF_VALUE}, found {_shown(token)} after `if`"
+        return ParseError(message, before.start, before.end, code="if-value")
     return ParseError(message, start, end, suggestion=suggestion)
+
+
+def _unclosed(tokens: Sequence[Token], index: int) -> Token | None:
+    opened: list[Token] = []
+    for token in tokens[:index]:
+        if token.kind in "([{":
+            opened.append(token)
+        elif token.kind in ")]}" and opened:
+            opened.pop()
+    return opened[-1] if opened else None
 
 
 def _shown(token: Token) -> str:
@@ -84,9 +102,11 @@ def _clip(text: str, limit: int = 30) -> str:
 
 
 def _suggest(token: Token, expected: set[str]) -> str:
-    for (written, meant), answer in _SLIPS.items():
+    if token.kind == "=" and {":=", "return"} <= expected:
+        return ":="
+    for written, meant in _SLIPS:
         if token.value == written and meant in expected:
-            return answer
+            return meant
     if token.kind != "IDENT":
         return ""
     words = sorted(word for word in expected if word in KEYWORDS and word not in _VALUE)
@@ -104,12 +124,15 @@ def _listed(expected: set[str]) -> str:
     elif rest >= _TYPE:
         parts.append("a field type")
         rest -= _TYPE
-    if len(rest & _AFTER_VALUE) > 5:
+    if len(rest & _AFTER_VALUE) > 5 or {"&&", "||"} <= rest:
         parts.append("an operator")
-        rest -= _AFTER_VALUE
+        rest -= _AFTER_VALUE | {",", ";"} if ";" in rest else _AFTER_VALUE
     if len(rest & CONSTRUCTS) > 8:
         parts.append("a declaration such as `concept` or `query`")
         rest -= CONSTRUCTS
+    if parts and len(rest & CLAUSES) > 3:
+        parts.append("the next clause")
+        rest -= CLAUSES
     if "@" in rest:
         rest.discard("@")
         if not parts or rest:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from memql.lang import ast
 from memql.lang.lexer import Comment, Lexed
 
-__all__ = ["ACTIONS", "Action", "ParseError", "Source", "action"]
+__all__ = ["ACTIONS", "IF_VALUE", "Action", "ParseError", "Source", "action"]
 
 
 class ParseError(Exception):
@@ -87,6 +87,8 @@ def _line_starts(text: str) -> list[int]:
         at = text.find("\n", at + 1)
     return starts
 
+
+IF_VALUE = "`if` is a statement or the whole value of `:=`; inside an expression write `test ? then : otherwise`"
 
 Action: TypeAlias = Callable[[Source, list[Any], int, int], Any]
 """Builds the value of a production from the values of its kept symbols and the offsets it covers."""

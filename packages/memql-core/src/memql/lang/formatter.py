@@ -45,8 +45,8 @@ def format_ast(node: ast.File | ast.Decl | ast.Stmt | ast.Block | ast.Request | 
             return "\n".join(statement_item(layout, node).lines(0))
         case _:
             if isinstance(node, get_args(ast.Decl)):
-                return "\n".join(declaration_item(layout, cast(ast.Decl, node)).lines(0))
-            return expr_text(cast(ast.Expr, node))
+                return "\n".join(declaration_item(layout, cast("ast.Decl", node)).lines(0))
+            return expr_text(cast("ast.Expr", node))
 
 
 def format_filter(expr: ast.Expr) -> str:

@@ -12,8 +12,12 @@ from memql.lang.tables import Tables
 __all__ = ["Machine", "UnexpectedTokenError"]
 
 
+# No construct needs this many entries per level; it bounds texts whose levels only close at their end.
+_MAX_STACK = 16 * MAX_DEPTH
+
+
 class UnexpectedTokenError(Exception):
-    """The token at ``index`` fits no action; ``states`` is the stack that refused it. Never leaves the parser."""
+    """The token at ``index`` fits no action; ``states`` is the stack before it. Never leaves the parser."""
 
     def __init__(self, index: int, states: list[int]) -> None:
         super().__init__(index)
@@ -51,18 +55,23 @@ class Machine:
         last_end = 0
         for index, token in enumerate(tokens):
             kind, key = token[0], token[1] or token[0]
+            before: list[int] | None = None
             while True:
                 row = actions[states[-1]]
                 step = row.get(key)
                 if step is None and (key == kind or (step := row.get(kind)) is None):
-                    raise UnexpectedTokenError(index, states)
+                    raise UnexpectedTokenError(index, before or states)
                 if step >= 0:
                     states.append(step)
                     values.append(token)
                     starts.append(token[3])
                     depths.append(0)
                     last_end = token[4]
+                    if len(states) > _MAX_STACK:
+                        raise _too_deep(token[3], token[4])
                     break
+                if before is None:
+                    before = states.copy()
                 size, origin, build, keep, passes = rules[~step]
                 if size:
                     begin = starts[-size]
@@ -79,7 +88,7 @@ class Machine:
                     value = build(source, _spliced(children, keep), begin, last_end if size else begin)
                     depth += 1
                     if depth > MAX_DEPTH:
-                        raise ParseError(f"this is nested deeper than {MAX_DEPTH} levels", begin, last_end)
+                        raise _too_deep(begin, last_end)
                 jump = (states[-1], origin, key, kind)
                 state = jumps.get(jump)
                 if state is None:
@@ -123,6 +132,10 @@ class Machine:
             if rule.size:
                 del stack[-rule.size :]
             stack.append(self._tables.gotos[stack[-1]][rule.origin])
+
+
+def _too_deep(start: int, end: int) -> ParseError:
+    return ParseError(f"this is nested deeper than {MAX_DEPTH} levels", start, end)
 
 
 def _spliced(children: list[Any], keep: tuple[tuple[int, bool], ...]) -> list[Any]:

@@ -15,7 +15,7 @@ from memql.lang.words import DIRECTIVES, KEYWORDS, LITERALS, RELATIONS
 
 __all__ = ["END", "ERROR", "MAX_DEPTH", "Comment", "Lexed", "Token", "lex"]
 
-MAX_DEPTH = 200
+MAX_DEPTH = 100
 """How deep brackets, and the tree as a whole, may nest."""
 
 # Keywords that are one only before certain characters; all others are one before anything but `:` and `:=`.
@@ -116,7 +116,7 @@ def lex(text: str) -> Lexed:
                 if sign != "{" and tokens:
                     alt = _bracket_alt(text, sign, tokens, last_end, start)
             elif sign in ")]}":
-                depth -= 1
+                depth = max(0, depth - 1)
             elif sign == "@" and _DATED.match(text, end):
                 alt = "_AS_OF"
             token = Token(sign, alt, sign, start, end)

@@ -14,7 +14,7 @@ from typing import Any, cast
 from memql.errors import Code, MemqlError
 from memql.lang import _build_declarations, _build_expressions, _build_requests, ast
 from memql.lang._explain import explain
-from memql.lang._recovery import Chunk, next_chunk, restart_after
+from memql.lang._recovery import Chunk, next_chunk, restart_after, unclosed_before
 from memql.lang._source import ACTIONS, ParseError, Source
 from memql.lang.diagnostics import Finding
 from memql.lang.lalr import Machine, UnexpectedTokenError
@@ -38,6 +38,8 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 _CACHED_REQUESTS = 1024
 _CACHED_LENGTH = 8 * 1024
 _CONTEXT_WIDTH = 100
+# A text with more is no source file; going on would only cost time.
+_MAX_FINDINGS = 200
 _BUILDERS = (_build_declarations, _build_expressions, _build_requests)
 
 
@@ -154,7 +156,7 @@ def _run(source: Source, tokens: list[Token], start: str) -> Any:
     try:
         value = machine.parse(source, tokens, start)
     except UnexpectedTokenError as stop:
-        raise explain(tokens, stop.index, machine.expected(stop.states)) from None
+        raise explain(source, tokens, stop.index, machine.expected(stop.states)) from None
     if source.least_int is not None:
         raise ParseError("the number does not fit into 64 bits", source.least_int, source.least_int + 19)
     return value
@@ -185,8 +187,13 @@ def _recover(source: Source, lexed: Lexed, first: ParseError) -> tuple[ast.File,
     files: list[ast.File] = []
     declared = False
     at = 0
-    while tokens[at].kind != END:
+    while tokens[at].kind != END and len(failures) < _MAX_FINDINGS:
         chunk = next_chunk(tokens, at)
+        missing = unclosed_before(source.text, tokens, chunk)
+        if missing is not None and chunk.unclosed is not None:
+            failures.append(_missing_brace(source, tokens[chunk.unclosed], tokens[missing]))
+            at = missing
+            continue
         at = chunk.stop
         end = tokens[chunk.stop - 1].end
         part = [*tokens[chunk.start : chunk.stop], Token(END, "", "", end, end)]
@@ -206,6 +213,16 @@ def _recover(source: Source, lexed: Lexed, first: ParseError) -> tuple[ast.File,
     return merged, tuple(
         Finding("error", failure.code, failure.message, source.span(failure.start, failure.end))
         for failure in failures or [first]
+    )
+
+
+def _missing_brace(source: Source, opened: Token, found: Token) -> ParseError:
+    line = source.span(opened.start, opened.end).line
+    return ParseError(
+        f"`{found.value}` begins a line as a new declaration would, but the `{opened.value}` of line {line} is not "
+        "closed; add what closes it before this line",
+        found.start,
+        found.end,
     )
 
 

@@ -94,28 +94,47 @@ def compile_tables(grammar: str) -> Tables:
     analyzer: Any = LALR_Analyzer(ParserConf(rules, {}, list(STARTS)), strict=False)
     analyzer.compute_lalr()
     _refuse_conflicts(analyzer, spelling)
-    table = analyzer.parse_table
+    return _numbered(analyzer.parse_table, rules, spelling, grammar_digest(grammar), Shift)
+
+
+def _numbered(table: Any, rules: list[Any], spelling: dict[str, str], digest: str, shift: object) -> Tables:
+    """The tables with states and productions numbered by what they are, so that equal grammars give equal files."""
+    rules = sorted(rules, key=lambda rule: (rule.origin.name, [symbol.name for symbol in rule.expansion], rule.order))
     numbers = {rule: index for index, rule in enumerate(rules)}
+    nonterminals = {rule.origin.name for rule in rules}
+    order = _breadth_first(table)
+    renumbered = {state: index for index, state in enumerate(order)}
     actions: list[dict[str, int]] = []
     gotos: list[dict[str, int]] = []
-    nonterminals = {rule.origin.name for rule in rules}
-    for state in range(len(table.states)):
+    for state in order:
         row, goto = {}, {}
         for symbol, (kind, target) in sorted(table.states[state].items(), key=lambda item: item[0]):
             if symbol in nonterminals:
-                goto[symbol] = target
+                goto[symbol] = renumbered[target]
             else:
-                row[spelling.get(symbol, symbol)] = target if kind is Shift else ~numbers[target]
+                step = renumbered[target] if kind is shift else ~numbers[target]
+                row[spelling.get(symbol, symbol)] = step
         actions.append(row)
         gotos.append(goto)
     return Tables(
-        digest=grammar_digest(grammar),
+        digest=digest,
         productions=tuple(_production(rule) for rule in rules),
         actions=tuple(actions),
         gotos=tuple(gotos),
-        start_states=dict(table.start_states),
-        end_states=dict(table.end_states),
+        start_states={start: renumbered[table.start_states[start]] for start in STARTS},
+        end_states={start: renumbered[table.end_states[start]] for start in STARTS},
     )
+
+
+def _breadth_first(table: Any) -> list[Any]:
+    order = [table.start_states[start] for start in STARTS]
+    seen = set(order)
+    for state in order:
+        for _, (_, target) in sorted(table.states[state].items(), key=lambda item: item[0]):
+            if target in table.states and target not in seen:
+                seen.add(target)
+                order.append(target)
+    return order
 
 
 def _production(rule: Any) -> Production:
