@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memql.auth import Actor
+from memql.automations.events import RunEvent
 from memql.engine.context import RequestContext
+from memql.engine.logic.policies import PolicyOutcome
 from memql.engine.result import Result
 from memql.engine.tools.dispatch import ClientExecution, ToolOutcome
 from memql.events import Bus, Event
@@ -30,12 +32,7 @@ __all__ = [
     "EventLog",
     "NodeIdentity",
     "Policies",
-    "PolicyOutcome",
     "Principal",
-    "RunAccepted",
-    "RunComplete",
-    "RunEvent",
-    "RunStep",
     "Services",
     "Tools",
 ]
@@ -80,58 +77,12 @@ class Tools(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyOutcome:
-    """What a decision policy gave: its value and, when asked for, how it came to it."""
-
-    value: Any
-    trace: Any = None
-
-
 class Policies(Protocol):
     """Decision policies."""
 
     async def evaluate(self, name: str, args: Mapping[str, Any], ctx: RequestContext, *, trace: bool) -> PolicyOutcome:
         """Evaluate for a client; raises MemqlError, ``UNKNOWN_FUNCTION`` when there is none of that name."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunAccepted:
-    """A manual run was taken on."""
-
-    run_id: str
-    automation: str
-    trigger_kind: str = ""
-    trigger_topic: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStep:
-    """A step of a run ended. ``sequence`` counts from 1, ``duration`` is seconds."""
-
-    sequence: int
-    step_id: str
-    status: str
-    duration: float
-    output: Any = None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunComplete:
-    """A run ended. ``duration`` is seconds; ``error_code`` a gRPC status number, 0 when it went well."""
-
-    status: str
-    duration: float
-    step_count: int
-    error: str = ""
-    error_code: int = 0
-    error_message: str = ""
-
-
-RunEvent: TypeAlias = RunAccepted | RunStep | RunComplete
 
 
 class Automations(Protocol):

@@ -107,6 +107,11 @@ class Sessions:
         if budget.cancelled_caught:
             cut = [stream for stream in self._open if stream.session.inflight]
             log.warning("%d streams still had unfinished requests after %g s", len(cut), budget_seconds)
+        self.close_all()
+
+    def close_all(self) -> None:
+        """End every stream now."""
+        self.refusing = True
         for stream in tuple(self._open):
             stream.close("drain")
 

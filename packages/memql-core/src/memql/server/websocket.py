@@ -20,7 +20,7 @@ from memql.server.origins import OriginPolicy
 from memql.server.ports import Authenticator, Principal, Services
 from memql.server.replies import Payload
 from memql.server.routing import RouteTable
-from memql.server.session import Session, StreamClosedError
+from memql.server.session import Session, StreamClosedError, Write
 from memql.server.sessions import OpenStream, Sessions
 from memql.wire.messages import ClientHello
 

@@ -63,7 +63,7 @@ def _json(value: Any) -> str:
 
 
 def _evaluate_failed(call: Call, error: MemqlError) -> Payload:
-    wire_code = error.details.get("policyCode")
+    wire_code = error.details.get("policy")
     if wire_code is None:
         wire_code = "POLICY_UNKNOWN" if error.code is Code.UNKNOWN_FUNCTION else "POLICY_RUNTIME_ERROR"
     return EvaluatePolicyResult(request_id=call.request_id, error_code=str(wire_code), error_message=error.message)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from memql.automations.events import RunAccepted, RunComplete, RunEvent, RunStep
 from memql.errors import Code, MemqlError, Status
-from memql.server.ports import RunAccepted, RunComplete, RunEvent, RunStep
 from memql.server.replies import Payload
 from memql.server.routing import MAX_TIMEOUT, Route
 from memql.server.session import Call

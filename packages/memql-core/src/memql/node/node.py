@@ -1,0 +1,289 @@
+"""A node from its opening to its end (spec "Lifecycle")."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+
+from memql.config import Settings
+from memql.errors import Code, MemqlError
+from memql.node.failures import unwrapped
+from memql.node.lifecycle import Lifecycle, State
+from memql.node.opening import cursor_key, open_store
+from memql.node.roles import Component, Role, choose_roles, installed_roles, load_role
+from memql.node.tree import reload_catalog
+
+if TYPE_CHECKING:
+    from memql.automations import Automations
+    from memql.engine.engine import Engine
+    from memql.events import Bus, Event
+    from memql.graph.database import Database
+    from memql.lang.catalog import Catalog
+    from memql.server.ports import Authenticator, NodeIdentity, Services
+    from memql.server.server import Server
+
+__all__ = ["Node", "open_node"]
+
+log = logging.getLogger(__name__)
+
+
+class Node:
+    """A running node. Open it with :func:`open_node`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lifecycle: Lifecycle,
+        database: Database,
+        engine: Engine,
+        automations: Automations,
+        bus: Bus,
+    ) -> None:
+        self.settings = settings
+        self.lifecycle = lifecycle
+        self.database = database
+        self.engine = engine
+        self.automations = automations
+        self.bus = bus
+        self.server: Server
+        self.services: Services
+        self._drain_asked = anyio.Event()
+        self._reloading = anyio.Lock()
+
+    @property
+    def identity(self) -> NodeIdentity:
+        """Which node this is."""
+        return self.services.identity
+
+    def ask_to_drain(self, reason: str) -> bool:
+        """Have :meth:`wait_for_drain` return; False when that was asked before."""
+        if self._drain_asked.is_set():
+            return False
+        log.info("draining: %s", reason or "asked to")
+        self._drain_asked.set()
+        return True
+
+    async def wait_for_drain(self) -> None:
+        """Return when the node was asked to drain, by a signal or by a client."""
+        await self._drain_asked.wait()
+
+    async def drain(self) -> None:
+        """End every stream gracefully: at most the drain delay and the budget of the settings."""
+        self._drain_asked.set()
+        self.lifecycle.advance(State.DRAINING)
+        await self.server.drain(_drain_delay(self.settings), self.settings.shutdown_budget)
+
+    async def reload(self) -> bool:
+        """Read the tree again and serve it; False when nothing has changed.
+
+        :raises MemqlError: ``TREE_REFUSED`` and others; the tree in force stays.
+        """
+        from memql.engine.write import Seeder
+
+        async with self._reloading:
+            current = self.engine.catalog
+            fresh = await reload_catalog(self.settings.dsl_path, self.database, current)
+            if fresh.version == current.version:
+                return False
+            if self.settings.migrates_on_start:
+                from memql.graph.indexes import ensure_indexes
+
+                await ensure_indexes(self.database, fresh.concepts.values())
+            self.automations.use(fresh)
+            self.engine.use(fresh)
+            await Seeder(self.engine.writer, self.database, fresh).apply()
+            return True
+
+    async def seed_new_users(self) -> None:
+        """Write the per-user seeds of every user that is created; runs until cancelled."""
+        from memql.engine.write import USER_CREATED, Seeder
+
+        async with self.bus.subscribe(USER_CREATED, name="seeds") as created:
+            async for delivery in created:
+                await self._seed_user(Seeder(self.engine.writer, self.database, self.engine.catalog), delivery.event)
+
+    async def _seed_user(self, seeder: Any, event: Event) -> None:
+        try:
+            await seeder.apply_to_user(event.payload["nodeId"])
+        except MemqlError as error:
+            # The next start writes what is missing; the user's row stands either way.
+            log.warning("the seeds of %s are not written: %s", event.payload.get("nodeId"), error)
+
+
+@asynccontextmanager
+async def open_node(
+    settings: Settings, *, everything: bool = False, roles: Sequence[Role] | None = None
+) -> AsyncIterator[Node]:
+    """Open a node in order: database, schema, tree, engine, seeds, automations, server; close it in reverse.
+
+    The node is ready, and listens, when the block begins. Leaving the block stops at once what
+    :meth:`Node.drain` has not ended.
+
+    :param everything: play every installed role, as ``memql up`` does.
+    :param roles: play these instead of installed ones.
+    :raises MemqlError: what keeps it from starting; nothing stays open then.
+    """
+    with unwrapped():
+        async with AsyncExitStack() as stack:
+            yield await _open(stack, settings, everything=everything, roles=roles)
+
+
+async def _open(stack: AsyncExitStack, settings: Settings, *, everything: bool, roles: Sequence[Role] | None) -> Node:
+    played, node_type = _roles(settings, everything=everything, given=roles)
+    # Decided before anything is opened, so that a node which must not start opens nothing.
+    authenticator = _authenticator(settings, played)
+    lifecycle = Lifecycle()
+    stack.callback(lifecycle.advance, State.STOPPED)
+    database, catalog = await open_store(stack, settings)
+
+    from memql.node.identity import identify
+
+    port = played[0].port if len(played) == 1 else None
+    identity = identify(settings, node_type, port)
+    node = await _open_engine(stack, settings, lifecycle, database, catalog, identity)
+    await _open_server(stack, node, identity, played, authenticator)
+    lifecycle.advance(State.READY)
+    node.server.health.started = True
+    log.info("node %s (%s) is ready", identity.id, identity.type)
+    return node
+
+
+def _roles(settings: Settings, *, everything: bool, given: Sequence[Role] | None) -> tuple[tuple[Role, ...], str]:
+    if given is not None:
+        choice = choose_roles([role.name for role in given], settings.node_type, everything=everything)
+        return tuple(role for role in given if role.name in choice.roles), choice.node_type
+    installed = installed_roles()
+    choice = choose_roles(list(installed), settings.node_type, everything=everything)
+    return tuple(load_role(installed[name]) for name in choice.roles), choice.node_type
+
+
+def _authenticator(settings: Settings, played: Iterable[Role]) -> Authenticator:
+    from memql.server.no_auth import choose_authenticator
+
+    verifiers = [verifier for role in played if (verifier := role.authenticator()) is not None]
+    return choose_authenticator(settings, verifiers[0] if verifiers else None)
+
+
+async def _open_engine(
+    stack: AsyncExitStack,
+    settings: Settings,
+    lifecycle: Lifecycle,
+    database: Database,
+    catalog: Catalog,
+    identity: NodeIdentity,
+) -> Node:
+    from memql.automations import Automations
+    from memql.engine.assembly import build_engine
+    from memql.engine.logic import Runner
+    from memql.engine.write import Seeder
+    from memql.events import Bus
+    from memql.secrets.keys import MasterKey
+
+    bus = Bus()
+    stack.callback(bus.close)
+    engine = build_engine(
+        database,
+        catalog,
+        publish=bus.publish,
+        node=identity.id,
+        master_key=MasterKey.from_hex(settings.master_key) if settings.master_key else None,
+        cursor_key=cursor_key(settings),
+        max_results=settings.query_max_results,
+    )
+    await Seeder(engine.writer, database, catalog).apply()
+    automations = await stack.enter_async_context(
+        Automations.open(
+            database=database, bus=bus, runner=cast("Runner", engine.logic), catalog=catalog, node=identity.id
+        )
+    )
+    return Node(settings, lifecycle, database, engine, automations, bus)
+
+
+async def _open_server(
+    stack: AsyncExitStack, node: Node, identity: NodeIdentity, played: Sequence[Role], authenticator: Authenticator
+) -> None:
+    from memql.events.log import EventLog
+    from memql.events.masking import SecretMask
+    from memql.graph.readiness import check_readiness
+    from memql.server.handlers import core_routes
+    from memql.server.health import Health
+    from memql.server.ports import Services
+    from memql.server.server import open_server
+    from memql.server.sessions import Sessions
+    from memql.server.subscriptions.tail import LogTail
+
+    engine = node.engine
+    event_log = EventLog(node.database, SecretMask(lambda: engine.catalog))
+    services = node.services = Services(
+        identity=identity,
+        engine=engine,
+        bus=node.bus,
+        version=version("memql-core"),
+        tools=engine.tools,
+        policies=engine.policies,
+        automations=node.automations,
+        sense=_sense(),
+        tail=LogTail(event_log, node.bus),
+        drain=node.ask_to_drain,
+    )
+    routes = core_routes()
+    for role in played:
+        for name, executor in role.executors(services).items():
+            engine.builtins.register(name, executor)
+        routes.add(role.payloads(services))
+    sessions = Sessions()
+    health = Health(identity, sessions, lambda: check_readiness(node.database))
+    node.server = await stack.enter_async_context(
+        open_server(
+            node.settings,
+            services,
+            authenticator=authenticator,
+            routes=routes,
+            sessions=sessions,
+            health=health,
+            http_routes=[route for role in played for route in role.http_routes(services)],
+            grpc_handlers=[handler for role in played for handler in role.grpc_handlers(services)],
+        )
+    )
+    tasks = await stack.enter_async_context(anyio.create_task_group())
+    stack.callback(tasks.cancel_scope.cancel)
+    components = [
+        Component("seeds", node.seed_new_users),
+        *(component for role in played for component in role.components(services)),
+    ]
+    for name in ("database", "engine", "automations", "server"):
+        health.components[name] = True
+    for component in components:
+        tasks.start_soon(_run_component, component, health.components, name=f"node: {component.name}")
+
+
+async def _run_component(component: Component, running: dict[str, bool]) -> None:
+    running[component.name] = True
+    try:
+        await component.run()
+    finally:
+        running[component.name] = False
+    raise MemqlError(Code.INTERNAL, f"the component {component.name} ended by itself; a component runs until stopped")
+
+
+def _sense() -> Any:
+    """The language's editor support, where this installation has it."""
+    from importlib.util import find_spec
+
+    if find_spec("memql.lang.sense") is None:
+        return None
+    from importlib import import_module
+
+    return import_module("memql.lang.sense")
+
+
+def _drain_delay(settings: Settings) -> float:
+    """How long probes get to notice. On a development machine nothing routes here by probes, so nobody waits."""
+    if settings.explicit_development and settings.source_of("shutdown_drain_delay") == "default":
+        return 0.0
+    return settings.shutdown_drain_delay
