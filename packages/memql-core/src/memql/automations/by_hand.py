@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio
-from anyio.abc import TaskGroup
 
 from memql.auth import Actor
 from memql.automations.compiled import CompiledAutomation
 from memql.automations.events import RunAccepted, RunComplete, RunEvent
 from memql.automations.execution import Execution, Executor
+from memql.automations.lanes import Start
 from memql.engine.access import RateLimiter, role_refusal
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
@@ -30,8 +30,8 @@ MAX_TIMEOUT: Final = 300.0
 class ByHand:
     """Starts runs that a caller waits for. They are not claimed: the caller sees what becomes of them."""
 
-    def __init__(self, group: TaskGroup, executor: Executor) -> None:
-        self._group = group
+    def __init__(self, start: Start, executor: Executor) -> None:
+        self._start = start
         self._executor = executor
         self._limiter = RateLimiter()
 
@@ -70,7 +70,7 @@ class ByHand:
                 await send.send(complete)
 
         yield _accepted(compiled, event)
-        self._group.start_soon(work)
+        self._start(work)
         ended = False
         try:
             with receive:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from memql.auth import Actor
 from memql.automations.by_hand import ByHand
@@ -19,7 +19,7 @@ from memql.automations.cursors import Cursors
 from memql.automations.dispatcher import Dispatcher, is_stale
 from memql.automations.events import RunEvent
 from memql.automations.guard import Guard
-from memql.automations.lanes import Lanes
+from memql.automations.lanes import Lanes, Start
 from memql.automations.leases import Leases
 from memql.automations.maintenance import Maintenance
 from memql.automations.metrics import Counts
@@ -46,9 +46,7 @@ _BUS_CAPACITY: Final = 10_000
 class Automations:
     """Runs the automations of a tree: on events, on schedules, and by hand. Open it with :meth:`open`."""
 
-    def __init__(
-        self, group: TaskGroup, database: Database, bus: Bus, runner: Runner, node: str, options: Options
-    ) -> None:
+    def __init__(self, start: Start, database: Database, bus: Bus, runner: Runner, node: str, options: Options) -> None:
         owner = f"{node}/{uuid.uuid4().hex}"
         self.counts = Counts()
         self.owner = owner
@@ -60,7 +58,7 @@ class Automations:
         self._claims = Claims(database, owner=owner, lease=options.lease)
         self._leases = Leases(self._claims, self.counts, options)
         self._lanes = Lanes(
-            group,
+            start,
             limit=options.concurrency,
             limit_each=options.concurrency_each,
             pending_each=options.pending_each,
@@ -77,7 +75,7 @@ class Automations:
             options=options,
         )
         self._scheduler = Scheduler(database, owner, self._dispatcher.fired, self.counts, options)
-        self._by_hand = ByHand(group, self._dispatcher.executor)
+        self._by_hand = ByHand(start, self._dispatcher.executor)
         outbox = Outbox(database, node)
         cursors = Cursors(database, options.cursor)
         sources = (
@@ -106,14 +104,14 @@ class Automations:
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached at the start, and what
             :meth:`use` raises.
         """
-        chosen = options or Options()
-        async with anyio.create_task_group() as group:
-            self = cls(group, database, bus, runner, node, chosen)
-            self.use(catalog)
-            for replay in self._replays:
-                await replay.begin()
+        group = anyio.create_task_group()
+        self = cls(group.start_soon, database, bus, runner, node, options or Options())
+        self.use(catalog)
+        for replay in self._replays:
+            await replay.begin()
+        async with group:
             async with anyio.create_task_group() as loops:
-                self._start(loops)
+                await self._start(loops)
                 try:
                     yield self
                 finally:
@@ -172,8 +170,8 @@ class Automations:
     # --- inside
     # ------------------------------------------------------------------------------------------------------
 
-    def _start(self, loops: TaskGroup) -> None:
-        loops.start_soon(self._listen, name="automations: bus")
+    async def _start(self, loops: TaskGroup) -> None:
+        await loops.start(self._listen, name="automations: bus")
         for replay in self._replays:
             loops.start_soon(replay.follow, name="automations: replay")
         loops.start_soon(self._leases.keep, name="automations: leases")
@@ -191,24 +189,31 @@ class Automations:
                 _log.warning("automation_cursor_not_saved", error=error.message)
         await self._leases.release()
 
-    async def _listen(self) -> None:
+    async def _listen(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """The fast path. A tree that changes brings other patterns; what is queued for the old ones is not lost."""
-        async with anyio.create_task_group() as group:
-            while True:
-                changed = self._changed
-                patterns = [one.pattern.text for one in self._tree.values() if one.pattern is not None]
-                if not patterns:
-                    await changed.wait()
-                    continue
+        while True:
+            changed = self._changed
+            patterns = [one.pattern.text for one in self._tree.values() if one.pattern is not None]
+            if patterns:
                 async with self._bus.subscribe(patterns, capacity=_BUS_CAPACITY, name="automations") as subscription:
-                    group.start_soon(_close_when, changed, subscription)
-                    async for delivery in subscription:
-                        if delivery.gap_before:
-                            self.counts.add("events_dropped")
-                        await self._hear(delivery.event)
+                    task_status.started()
+                    await self._hear_all(subscription, changed)
                 if not changed.is_set():
-                    group.cancel_scope.cancel()
                     return
+            else:
+                task_status.started()
+                await changed.wait()
+            task_status = anyio.TASK_STATUS_IGNORED
+
+    async def _hear_all(self, subscription: Subscription, changed: anyio.Event) -> None:
+        """Everything until the bus closes, or until the tree changes and the queue is empty."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(_close_when, changed, subscription)
+            async for delivery in subscription:
+                if delivery.gap_before:
+                    self.counts.add("events_dropped")
+                await self._hear(delivery.event)
+            group.cancel_scope.cancel()
 
     async def _hear(self, event: Event) -> None:
         # A process that slept finds old events in its queue. Their claims may be forgotten; the log knows

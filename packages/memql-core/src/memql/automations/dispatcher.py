@@ -206,7 +206,7 @@ class Dispatcher:
     def _refuse(self, compiled: CompiledAutomation, event: Event, error: MemqlError) -> None:
         self._counts.add("refused_events")
         _log.warning(
-            "automation_event_refused", automation=compiled.name, topic=event.topic, event=event.id, error=str(error)
+            "automation_event_refused", automation=compiled.name, topic=event.topic, event_id=event.id, error=str(error)
         )
 
     # --- runs --------------------------------------------------------------------------------------------------------

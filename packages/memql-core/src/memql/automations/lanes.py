@@ -8,16 +8,18 @@ from typing import TypeAlias
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 
 from memql.automations.metrics import ACTIVE_RUNS
 
-__all__ = ["Job", "Lanes"]
+__all__ = ["Job", "Lanes", "Start"]
 
 _log = structlog.get_logger("memql.automations")
 
 Job: TypeAlias = Callable[[], Awaitable[None]]
 """A piece of work. One that crashes is logged and takes no other with it."""
+
+Start: TypeAlias = Callable[..., object]
+"""``start_soon`` of a task group."""
 
 
 class _Lane:
@@ -32,14 +34,14 @@ class _Lane:
 class Lanes:
     """Runs jobs in the order they came, per lane, a few at a time.
 
-    :param group: where the work runs.
+    :param start: starts a task in the group where the work runs.
     :param limit: how many jobs go at once, all lanes together.
     :param limit_each: how many of one lane.
     :param pending_each: how many may wait in one lane before :meth:`put` waits.
     """
 
-    def __init__(self, group: TaskGroup, *, limit: int, limit_each: int, pending_each: int) -> None:
-        self._group = group
+    def __init__(self, start: Start, *, limit: int, limit_each: int, pending_each: int) -> None:
+        self._start = start
         self._limiter = anyio.CapacityLimiter(limit)
         self._limit_each = limit_each
         self._pending_each = pending_each
@@ -65,7 +67,7 @@ class Lanes:
             if self._idle.is_set():
                 self._idle = anyio.Event()
             lane.active += 1
-            self._group.start_soon(self._work, name, lane)
+            self._start(self._work, name, lane)
 
     async def drain(self) -> None:
         """Start nothing more, and wait for what is under way; jobs that still wait are dropped."""

@@ -80,6 +80,11 @@ class Frame:
         env = replace(self.env, bindings={**self.env.bindings, name: item})
         return Frame(env, ctx, self._perform, self._budget)
 
+    async def breathe(self) -> None:
+        """Now and then, let others run and a time limit take effect."""
+        if self._budget.iterations % _YIELD_EVERY == 0:
+            await anyio.lowlevel.checkpoint()
+
     def bind(self, name: str, value: Any) -> None:
         """Give a name its one value."""
         bindings = self.env.bindings
@@ -191,9 +196,8 @@ class _Loop:
     async def run(self, frame: Frame) -> Any:
         last: Any = NOT_RAN
         for number, item in enumerate(_ranged(await self.source.value(frame))):
-            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
-                await anyio.lowlevel.checkpoint()
             turn = frame.iteration(f"{self.place}.{number}", self.name, item)
+            await turn.breathe()
             last = await self.body.run(turn)
             if turn.returned:
                 frame.returned, frame.value = True, turn.value

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+from plant import BOOKING, place_order, plant, process, settled, until
+
+from memql.automations import Options
+from memql.events import Event
+from memql.graph.database import Database
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Options(read_every=0.05, take_over_every=0.05, lease=1.0)
+
+
+async def test_a_new_row_runs_the_automation_once(database: Database) -> None:
+    async with process(database, plant(BOOKING), options=QUICK) as one:
+        await one.order("o1", 5)
+        await settled(one, 1)
+        await one.automations._replays[0]._read()
+        assert await one.count("entry") == 2
+        (total,) = await one.do("concept==v1:plant:total")
+        assert total["payload"] == {"name": "o1", "amount": 5, "count": 1}
+        assert total["createdBy"] == "system:automation:bookOrder"
+        assert one.automations.counts.claimed == 1
+
+
+async def test_writes_say_which_automation_made_them_and_what_triggered_it(database: Database) -> None:
+    async with process(database, plant(BOOKING), options=QUICK) as one:
+        await one.order("o1")
+        await settled(one, 1)
+        row = await database.fetch_one("SELECT DISTINCT provenance FROM memory_nodes WHERE concept = 'v1:plant:entry'")
+        assert row is not None
+        assert row[0] == {"kind": "automation", "name": "bookOrder", "trigger": "graph.node.created.v1:plant:order"}
+
+
+async def test_an_event_that_came_twice_runs_once(database: Database) -> None:
+    async with process(database, plant(BOOKING), options=QUICK) as one:
+        await one.order("o1")
+        await settled(one, 1)
+        (event,) = [event for event in one.events if event.topic == "graph.node.created.v1:plant:order"]
+        one.bus.publish(event)
+        await one.automations._dispatcher.dispatch(event)
+        await anyio.wait_all_tasks_blocked()
+        assert await one.count("entry") == 2
+
+
+async def test_one_event_in_two_processes_runs_in_one(database: Database, dsn: str) -> None:
+    async with (
+        Database.open(dsn) as other,
+        process(database, plant(BOOKING), node="a", options=QUICK) as one,
+        process(other, plant(BOOKING), node="b", options=QUICK) as two,
+    ):
+        for number in range(20):
+            await one.order(f"o{number}")
+            for event in one.events:
+                two.bus.publish(event)
+        first, second = one.automations.counts, two.automations.counts
+        await until(lambda: first.runs_completed + second.runs_completed == 20)
+        assert await one.count("entry") == 40
+        assert {row["payload"]["count"] for row in await one.do("concept==v1:plant:total")} == {1}
+
+
+async def test_a_row_written_while_no_process_ran_is_caught_up_with(database: Database) -> None:
+    catalog = plant(BOOKING)
+    async with process(database, catalog, options=QUICK):
+        pass
+    await place_order(database, catalog, "o1")
+    async with process(database, catalog, options=QUICK) as one:
+        await settled(one, 1)
+        assert await one.count("entry") == 2
+
+
+async def test_rows_from_before_the_first_start_trigger_nothing(database: Database) -> None:
+    await place_order(database, plant(), "o1")
+    async with process(database, plant(BOOKING), options=QUICK) as one:
+        await one.order("o2")
+        await settled(one, 1)
+        assert one.automations.counts.claimed == 1
+
+
+async def test_filters_and_arguments_decide_before_anything_runs(database: Database) -> None:
+    picky = """
+    @enabled @trigger(event="node.created", concept="v1:plant:order") @filter(payload.amount > 10)
+    automation bigOrder {
+      args { amount int! nodeId string! }
+      step note { mutation addEntry { orderId: args.nodeId, amount: args.amount, note: event.kind } }
+    }
+    @enabled @trigger(event="plant.note")
+    automation typed { args { amount int! } step note { mutation tick { at: toString(args.amount) } } }
+    """
+    async with process(database, plant(picky), options=QUICK) as one:
+        await one.order("small", 3)
+        await one.order("big", 30)
+        one.bus.publish(Event(id="x", topic="plant.note", payload={"amount": "no number"}))
+        one.bus.publish(Event(id="y", topic="plant.note", payload={"amount": 7}))
+        await settled(one, 2)
+        (entry,) = await one.do("concept==v1:plant:entry")
+        assert entry["payload"] == {"orderId": "v1:plant:order:big", "amount": 30, "note": "node_created"}
+        assert await one.count("tick") == 1
+        assert one.automations.counts.refused_events == 1
+
+
+async def test_steps_see_earlier_results_and_may_be_skipped(database: Database) -> None:
+    steps = """
+    @enabled @trigger(event="plant.go")
+    automation chain {
+      step one { mutation tick { at: "one" } }
+      step two { if steps.one.result.First().at == "none" { mutation tick { at: "two" } } }
+      step three { mutation tick { at: concat("after-", steps.one.result.First().at) } }
+      step tell { publishEvent { topic: "plant.done", payload: { ran: steps.two.status } } }
+    }
+    """
+    async with process(database, plant(steps), options=QUICK) as one:
+        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        await settled(one, 1)
+        ticks = {row["payload"]["at"] for row in await one.do("concept==v1:plant:tick")}
+        assert ticks == {"one", "after-one"}
+        (done,) = [event for event in one.events if event.topic == "plant.done"]
+        assert done.payload == {"ran": "skipped"}
+        assert done.cause == "chain"
+        assert await database.fetch_one("SELECT topic FROM event_outbox") == ("plant.done",)
+
+
+async def test_a_published_event_triggers_automations_of_other_processes(database: Database, dsn: str) -> None:
+    sender = '@enabled @trigger(event="plant.go") automation send { step s { publishEvent { topic: "plant.sent" } } }'
+    taker = '@enabled @trigger(event="plant.sent") automation take { step t { mutation tick { at: event.topic } } }'
+    async with (
+        Database.open(dsn) as other,
+        process(database, plant(sender), node="a", options=QUICK) as one,
+        process(other, plant(taker), node="b", options=Options(read_every=0.05, cursor="other")) as two,
+    ):
+        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        await settled(two, 1)
+        assert await two.count("tick") == 1
+
+
+async def test_a_ring_of_automations_is_stopped(database: Database) -> None:
+    ring = """
+    @enabled @trigger(event="node.created", concept="v1:plant:tick")
+    automation again { step t { mutation tick { at: "again" } } }
+    """
+    async with process(database, plant(ring), options=Options(read_every=0.05, chain=5)) as one:
+        await one.do('insert("v1:plant:tick", payload={at:"first"})')
+        await settled(one, 5)
+        await until(lambda: one.automations.counts.loops_stopped == 1)
+        assert await one.count("tick") == 6
+        row = await database.fetch_one("SELECT provenance ->> 'via' FROM memory_nodes ORDER BY seq DESC LIMIT 1")
+        assert row == ("again>again>again>again",)
+
+
+async def test_a_failing_run_is_tried_again_as_often_as_asked_and_then_told(database: Database) -> None:
+    failing = """
+    @enabled @retry(count=2) @trigger(event="plant.go")
+    automation fail { step first { mutation tick { at: "first" } } step bad { logic bad { event: event } } }
+    logic logicBad { args { event object } body { return error("no luck") } }
+    """
+    async with process(database, plant(failing), options=Options(read_every=0.05, retry_delay=0.01)) as one:
+        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        await settled(one, 1)
+        topics = [event.topic for event in one.events if event.topic.startswith("automation.")]
+        assert topics.count("automation.started") == 3
+        assert topics[-1] == "automation.failed"
+        assert await one.count("tick") == 1
+        versions = await database.fetch_one("SELECT count(*) FROM memory_nodes WHERE concept = 'v1:plant:tick'")
+        assert versions == (1,)
+        row = await database.fetch_one("SELECT outcome, error FROM automation_execution_claims")
+        assert row == ("failed", "INVALID_ARGUMENT: no luck")
+
+
+async def test_an_atomic_automation_leaves_nothing_when_it_fails(database: Database) -> None:
+    atomic = """
+    @enabled @atomic @trigger(event="plant.go")
+    automation whole { step first { mutation tick { at: "first" } } step bad { logic bad { event: event } } }
+    logic logicBad { args { event object } body { return error("no luck") } }
+    """
+    async with process(database, plant(atomic), options=QUICK) as one:
+        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        await settled(one, 1)
+        assert await one.count("tick") == 0
+        assert not [event for event in one.events if event.topic.startswith("graph.")]
+
+
+async def test_a_run_that_takes_too_long_is_stopped(database: Database) -> None:
+    slow = """
+    @enabled @timeout("20ms") @trigger(event="plant.go")
+    automation slow { step t { logic spin { event: event } } }
+    logic logicSpin {
+      args { event object }
+      body { for x := range args.event.payload.many { for y := range args.event.payload.many { z := x + y } } return 1 }
+    }
+    """
+    async with process(database, plant(slow), options=QUICK) as one:
+        one.bus.publish(Event(id="x", topic="plant.go", payload={"many": list(range(300))}))
+        await settled(one, 1)
+        row = await database.fetch_one("SELECT outcome, error FROM automation_execution_claims")
+        assert row is not None
+        assert row[0] == "failed"
+        assert "TIMEOUT" in row[1]
+
+
+async def test_automations_call_one_another(database: Database) -> None:
+    nested = """
+    @enabled @trigger(event="plant.go")
+    automation outer {
+      step inner { automation inner { at: "nested" } }
+      step later { automation later { at: "spawned" } }
+    }
+    @enabled @trigger(event="plant.never")
+    automation inner { args { at string! } step t { mutation tick { at: args.at } } }
+    @enabled @async @trigger(event="plant.never")
+    automation later { args { at string! } step t { mutation tick { at: args.at } } }
+    """
+    async with process(database, plant(nested), options=QUICK) as one:
+        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        await settled(one, 2)
+        ticks = {row["payload"]["at"]: row["createdBy"] for row in await one.do("concept==v1:plant:tick")}
+        assert ticks == {"nested": "system:automation:inner", "spawned": "system:automation:later"}
+
+
+async def test_a_new_tree_takes_over_without_losing_events(database: Database) -> None:
+    old = '@enabled @trigger(event="plant.old") automation x { step t { mutation tick { at: "old" } } }'
+    new = '@enabled @trigger(event="plant.new") automation x { step t { mutation tick { at: "new" } } }'
+    async with process(database, plant(old), options=QUICK) as one:
+        one.bus.publish(Event(id="1", topic="plant.old", payload={}))
+        await settled(one, 1)
+        catalog = plant(new)
+        one.engine.use(catalog)
+        one.automations.use(catalog)
+        await anyio.wait_all_tasks_blocked()
+        one.bus.publish(Event(id="2", topic="plant.new", payload={}))
+        one.bus.publish(Event(id="3", topic="plant.old", payload={}))
+        await settled(one, 2)
+        assert {row["payload"]["at"] for row in await one.do("concept==v1:plant:tick")} == {"old", "new"}
