@@ -256,8 +256,9 @@ def _type(kind: ast.TypeExpr) -> str:
 
 
 def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    """A literal in the quotes that formatters prefer: double ones unless the value has such itself."""
+    literal = repr(value)
+    return literal if '"' in literal else f'"{literal[1:-1]}"'
 
 
 def _optional(kind: str) -> str:
