@@ -28,6 +28,7 @@ from memql.engine.read.terms import (
     Predicate,
     Selection,
 )
+from memql.engine.read.walks import walk_ids
 from memql.engine.read.writing import Row, Writing
 
 __all__ = ["Condition", "Conditions"]
@@ -107,6 +108,9 @@ class Conditions:
     def _in_set(self, in_set: InSet, row: Row) -> Condition:
         if in_set.function == "ids":
             ids = self.subselect(in_set.inner, lambda inner: inner.column("id"))
+            return ids is not None and f"{row.column('id')} IN ({ids})"
+        if in_set.depth != 1:
+            ids = walk_ids(self, in_set)
             return ids is not None and f"{row.column('id')} IN ({ids})"
         found = [condition for link in in_set.links if (condition := self._via(link, in_set.inner, row))]
         return f"({' OR '.join(found)})" if found else False

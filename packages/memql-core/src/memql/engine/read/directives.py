@@ -115,7 +115,7 @@ def _sort(node: ast.DirectiveRead, request: ReadRequest) -> ReadRequest:
         if text == "asc" or text == "desc":
             if at == 0 or texts[at - 1] in ("asc", "desc"):
                 raise _misuse(node, f'"{text}" must follow a field, as in sort(read, "createdAt", "asc")')
-            keys[-1] = (keys[-1][0], text)
+            keys[-1] = (keys[-1][0], cast("Direction", text))
         else:
             keys.append((text, "desc"))
     if not keys:

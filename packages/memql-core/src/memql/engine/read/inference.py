@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from memql.engine.read.links import FUNCTIONS, links_between
+from memql.engine.read.links import FUNCTIONS, links_between, links_within
 from memql.engine.read.place import Place, row_path
 from memql.errors import Code, MemqlError
 from memql.ids import parse_id
@@ -123,6 +123,10 @@ def _related(resolver: Resolver, function: str, inner: ast.Expr, place: Place) -
         return known
     if known is None or function not in FUNCTIONS:
         return None
+    depth = None if function == "aliasOf" else place.depth
+    if depth != 1:
+        links_between(resolver.catalog, function, known, None)
+        return frozenset(link.result_concept for link in links_within(resolver.catalog, function, known, depth))
     links = links_between(resolver.catalog, function, known, place.concepts)
     return frozenset(link.result_concept for link in links)
 

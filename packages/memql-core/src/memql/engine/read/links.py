@@ -10,7 +10,7 @@ from typing import Final, Literal
 from memql.errors import Code, MemqlError
 from memql.lang.catalog import Catalog
 
-__all__ = ["EDGE_TYPES", "FUNCTIONS", "Link", "all_links", "links_between"]
+__all__ = ["EDGE_TYPES", "FUNCTIONS", "Link", "all_links", "links_between", "links_within", "neighbourhood"]
 
 Side = Literal["holder", "pointed"]
 
@@ -144,6 +144,30 @@ def links_between(
         f'add @relationship(type="{spec.type}", ..) to one of the concepts',
         context=function,
     )
+
+
+def links_within(catalog: Catalog, function: str, start: frozenset[str], depth: int | None) -> tuple[Link, ...]:
+    """The links a relationship function can follow from rows of some concepts in ``depth`` levels (None: any)."""
+    spec = FUNCTIONS[function]
+    declared = _links(catalog, lambda link: link.type == spec.type, spec.sides)
+    return _closure(lambda concept: [link for link in declared if link.inner_concept == concept], start, depth)
+
+
+def neighbourhood(catalog: Catalog, start: frozenset[str], depth: int) -> tuple[Link, ...]:
+    """Every link within ``depth`` levels of rows of some concepts, from either end."""
+    return _closure(lambda concept: all_links(catalog, concept), start, depth)
+
+
+def _closure(follow: Callable[[str], Iterable[Link]], start: frozenset[str], depth: int | None) -> tuple[Link, ...]:
+    found: dict[Link, None] = {}
+    reached, level, left = set(start), set(start), depth
+    while level and left != 0:
+        links = [link for concept in sorted(level) for link in follow(concept)]
+        found.update(dict.fromkeys(links))
+        level = {link.result_concept for link in links} - reached
+        reached |= level
+        left = None if left is None else left - 1
+    return tuple(found)
 
 
 def all_links(catalog: Catalog, concept: str) -> tuple[Link, ...]:

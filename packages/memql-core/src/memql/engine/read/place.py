@@ -28,6 +28,7 @@ class Place:
     :param given: arguments that cannot be null here, because ``?.`` or ``when`` asked.
     :param unruled: whether selections below are part of a row rule, so that row rules do not apply in turn.
     :param expanding: names of inline specs and queries being expanded.
+    :param depth: how many levels relationship functions go.
     """
 
     scope: Scope
@@ -39,6 +40,7 @@ class Place:
     given: frozenset[ArgPath] = frozenset()
     unruled: bool = False
     expanding: frozenset[str] = frozenset()
+    depth: int = 1
 
     def narrowed(self, concepts: frozenset[str] | None) -> Place:
         """The same place for fewer concepts."""

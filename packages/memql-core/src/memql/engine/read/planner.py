@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, cast
 
 from memql.engine.read import inference, operands
+from memql.engine.read.answers import ModelCalls
 from memql.engine.read.conditions import Conditions
 from memql.engine.read.cursors import CursorCodec, identity_of
 from memql.engine.read.directives import Latest, ReadRequest
+from memql.engine.read.links import neighbourhood
 from memql.engine.read.ordering import SortKey, after, order_by, parse_path, sort_keys
 from memql.engine.read.params import as_text
 from memql.engine.read.place import Place, tree_scope
@@ -18,7 +21,9 @@ from memql.engine.read.plans import Plan, Statement
 from memql.engine.read.projection import Projector, ShapeMember, has_secrets
 from memql.engine.read.resolver import Resolver
 from memql.engine.read.slots import Run, Slot, SlotTable, Tag
-from memql.engine.read.terms import Selection
+from memql.engine.read.surroundings import Expansion, PageSql, relations_of, surround
+from memql.engine.read.templates import Part, TemplateResolver
+from memql.engine.read.terms import InSet, Selection
 from memql.engine.read.writing import Row, Versions, Writing
 from memql.engine.values import Env, parse_instant
 from memql.errors import Code, MemqlError
@@ -26,8 +31,6 @@ from memql.lang import ast
 from memql.lang.catalog import Catalog, Query
 
 __all__ = ["Planner"]
-
-Project = Callable[[Row, Writing], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Planner:
         self.catalog = catalog
         self.codec = codec
         self.max_results = max_results
+        self.marker = f"si:{secrets.token_hex(8)}"
         self._tree_scope = tree_scope(catalog)
 
     def plan(
@@ -86,27 +90,31 @@ class _Planning:
         self.query = query
         self.table = SlotTable()
         self.resolver = Resolver(self.catalog, self.table, id_concepts)
+        self._privileged: int | None = None
+        self._models: ModelCalls | None = None
         if query is None:
-            self.place = planner.raw_place(lets)
+            place = planner.raw_place(lets)
         else:
-            args = {spec.name: spec for spec in query.args}
-            self.place = Place(query.scope, frozenset({query.concept}), args)
+            place = Place(query.scope, frozenset({query.concept}), {spec.name: spec for spec in query.args})
+        self.place = replace(place, depth=request.depth or 1)
 
     def plan(self) -> Plan:
         request = self.request
         selection = self._selection()
         place = self.place.narrowed(selection.concepts)
         versions = self._versions()
-        privileged = self._privileged(selection)
+        self._projected(selection.concepts)
         if request.count:
             return self._finish(selection, self._count_writer(selection, versions), "count")
         keys = sort_keys(self.resolver, request.sort, place, history=request.history is not None)
         page = self._page(keys)
-        projects, kind = self._projections(place, privileged)
+        projects, kind = self._projections(selection, place)
         from_node = not request.sort and kind == "bundle" and not request.select and request.history is None
         key_columns: Sequence[SortKey] = () if from_node else keys
-        write = self._row_writer(selection, versions, keys, key_columns, page, projects)
+        relations, expansion = self._surroundings(selection, kind)
+        write = self._row_writer(selection, versions, keys, key_columns, page, projects, relations, expansion)
         plan = self._finish(selection, write, kind)
+        plan.surrounded = bool(relations) or expansion is not None
         plan.columns = len(key_columns)
         plan.limit = page.limit
         return plan
@@ -121,6 +129,7 @@ class _Planning:
             needs_tables=resolver.needs_tables,
             reads_secrets=resolver.secret_read,
             identity=self._identity(),
+            models=self._models,
         )
 
     # --- what is read ----------------------------------------------------------------------------------------------
@@ -159,11 +168,14 @@ class _Planning:
 
         return self.table.add(Slot(checked, instant=True))
 
-    def _privileged(self, selection: Selection) -> int | None:
-        """The slot that tells whether secrets are shown; None when there are none to mask."""
-        if not has_secrets(self.catalog.concepts, selection.concepts):
-            return None
-        return self.table.add(Slot(lambda env: env.actor.has_role("admin")))
+    def _projected(self, concepts: frozenset[str]) -> None:
+        """Note that rows of these concepts are returned: whether secrets are shown then matters."""
+        if self._privileged is None and has_secrets(self.catalog.concepts, concepts):
+            self._privileged = self.table.add(Slot(lambda env: env.actor.has_role("admin")))
+
+    def _projector(self, tags: Sequence[Tag], writing: Writing) -> Projector:
+        slot = self._privileged
+        return Projector(writing, privileged=slot is None or tags[slot] == "t")
 
     # --- pages -----------------------------------------------------------------------------------------------------
 
@@ -212,21 +224,40 @@ class _Planning:
 
         return identity
 
+    # --- what stands around ----------------------------------------------------------------------------------------
+
+    def _surroundings(self, selection: Selection, kind: str) -> tuple[tuple[InSet, ...], Expansion | None]:
+        """The relationship functions whose edges are shown, or what ``withDepth`` expands of a plain read."""
+        if kind == "data" or self.request.history is not None:
+            return (), None
+        relations = tuple(relations_of(selection.predicate))
+        if relations or self.request.depth is None:
+            for relation in relations:
+                self._projected(relation.inner.concepts.union(*(each.concepts for each in relation.visible)))
+            return relations, None
+        links = neighbourhood(self.catalog, selection.concepts, self.request.depth)
+        visible = self.resolver.visible(links, self.place)
+        self._projected(frozenset[str]().union(*(each.concepts for each in visible)))
+        return (), Expansion(links, self.request.depth, visible)
+
     # --- what is returned ------------------------------------------------------------------------------------------
 
-    def _projections(self, place: Place, privileged: int | None) -> tuple[tuple[Project, ...], str]:
+    def _projections(self, selection: Selection, place: Place) -> tuple[tuple[Part, ...], str]:
         request = self.request
-        node = self._node_project(privileged)
+        node = self._node_project(selection)
         if request.shape is None:
             return (node,), "bundle"
-        data = self._shape_project(request.shape, place, privileged)
+        data = self._shape_project(request.shape, place)
         return ((node, data), "both") if request.with_bundle else ((data,), "data")
 
-    def _node_project(self, privileged: int | None) -> Project:
+    def _node_project(self, selection: Selection) -> Part:
         select = self._selected_paths()
-        if select is None:
-            return lambda row, writing: _projector(writing, privileged).node(row)
-        return lambda row, writing: _projector(writing, privileged).selected(row, select)
+        if select is not None:
+            paths = select
+            return lambda row, projector, conditions: projector.selected(row, paths)
+        # Of ids(x) alone, rows are named, not shown.
+        bare = isinstance(selection.predicate, InSet) and selection.predicate.function == "ids"
+        return lambda row, projector, conditions: projector.node(row, payload=not bare)
 
     def _selected_paths(self) -> list[tuple[str, tuple[str | int, ...]]] | None:
         request = self.request
@@ -248,11 +279,15 @@ class _Planning:
         operands.row_value(self.resolver, root, segments, place)
         return root, segments
 
-    def _shape_project(self, shape: ast.Expr, place: Place, privileged: int | None) -> Project:
+    def _shape_project(self, shape: ast.Expr, place: Place) -> Part:
         if isinstance(shape, ast.Literal) and isinstance(shape.value, str):
             members = self._shape_members(shape.value, place)
-            return lambda row, writing: _projector(writing, privileged).shape(row, members)
-        raise MemqlError(Code.SYNTAX_ERROR, "a template is an object, a list or a template function")
+            return lambda row, projector, conditions: projector.shape(row, members)
+        template = TemplateResolver(self.resolver, self._projected, self.planner.marker)
+        part = template.part(shape, place)
+        if template.calls:
+            self._models = ModelCalls(tuple(template.calls), template.marker)
+        return part
 
     def _shape_members(self, name: str, place: Place) -> list[ShapeMember]:
         key = place.scope.shapes.get(name, name)
@@ -302,32 +337,37 @@ class _Planning:
         keys: Sequence[SortKey],
         key_columns: Sequence[SortKey],
         page: _Page,
-        projects: Sequence[Project],
+        projects: Sequence[Part],
+        relations: Sequence[InSet],
+        expansion: Expansion | None,
     ) -> Callable[[Sequence[Tag]], Statement | None]:
+        most = self.planner.max_results
+
         def write(tags: Sequence[Tag]) -> Statement | None:
             writing = Writing(self.catalog, tags, _effective(versions, tags))
+            conditions = Conditions(writing)
             row = Row("r", selection.concepts)
-            found = Conditions(writing).where(selection, row)
+            found = conditions.where(selection, row)
             if found is None:
                 return None
-            source, where = found
-            columns = [project(row, writing) for project in projects]
+            projector = self._projector(tags, writing)
+            columns = [project(row, projector, conditions) for project in projects]
             columns += [f"{key.sql(row)}::text" for key in key_columns]
-            sql = f"SELECT {', '.join(columns)} FROM {source} WHERE {where}"
+            source, where = found
             offset = ""
             if page.position >= 0 and tags[page.is_cursor] == "t":
-                sql += f" AND {after(keys, page.keys, row, writing)}"
+                where += f" AND {after(keys, page.keys, row, writing)}"
             elif page.position >= 0 and tags[page.position] == "n":
                 offset = f" OFFSET {writing.params.add(page.position, as_text, 'bigint')}"
             limit = writing.params.add(page.limit, as_text, "bigint")
-            sql += f" ORDER BY {order_by(keys, row)} LIMIT {limit}{offset}"
-            return Statement(sql.encode(), writing.params.sources())
+            sql = PageSql(tuple(columns), source, where, order_by(keys, row), limit, offset)
+            if relations or expansion is not None:
+                text = surround(sql, row, conditions, projector, relations, expansion, most)
+            else:
+                text = sql.plain()
+            return Statement(text.encode(), writing.params.sources())
 
         return write
-
-
-def _projector(writing: Writing, privileged: int | None) -> Projector:
-    return Projector(writing, privileged=privileged is None or writing.tags[privileged] == "t")
 
 
 def _effective(versions: Versions, tags: Sequence[Tag]) -> Versions:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from memql.engine.read.answers import ModelCalls
 from memql.engine.read.params import Convert, bind
 from memql.engine.read.slots import Slot, Tag, evaluate
 from memql.engine.values import Env
@@ -42,7 +43,9 @@ class Plan:
 
     :param write: writes the statement for a combination of tags; None when no row can satisfy it.
     :param columns: how many columns of sort keys follow the document of a row.
+    :param surrounded: whether each line of the result begins with its kind, as edges and further nodes follow.
     :param limit: the slot with the size of the page, counting one more.
+    :param models: the model calls of its template, if it has any.
     :param identity: what cursors of this read belong to, for the values it was given.
     """
 
@@ -52,11 +55,12 @@ class Plan:
     kind: str
     columns: int = 0
     limit: int = -1
+    surrounded: bool = False
     needs_tables: bool = False
     reads_secrets: str = ""
     cache_ttl: float = 0.0
     identity: Callable[[Env], bytes] = field(default=lambda env: b"")
-    models: Any = None
+    models: ModelCalls | None = None
     _variants: OrderedDict[tuple[Tag, ...], Statement | None] = field(default_factory=OrderedDict)
 
     def evaluate(self, env: Env) -> Bound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ from psycopg import AsyncRawCursor
 from psycopg.pq.abc import PGresult
 
 from memql.engine.context import RequestContext
+from memql.engine.read.answers import AskModel, fill_in
 from memql.engine.read.cursors import CursorCodec
 from memql.engine.read.directives import ReadRequest, clauses_of, take_apart
 from memql.engine.read.planner import Planner, id_concepts_of
 from memql.engine.read.plans import Bound, Plan
 from memql.engine.read.slots import Run
+from memql.engine.read.surroundings import EDGE, NODE, ROOT
 from memql.engine.result import Meta, Result, decode
 from memql.engine.values import ArgumentBinder, Env, ValueTables, compile_expr
 from memql.errors import Code, MemqlError
@@ -28,6 +30,7 @@ __all__ = ["GraphReader", "LoadTables"]
 LoadTables = Callable[[RequestContext], Awaitable[ValueTables]]
 
 _MAX_PLANS = 1024
+_ROOT, _EDGE, _NODE = ROOT.encode(), EDGE.encode(), NODE.encode()
 _NO_LETS: Mapping[str, ast.Expr] = {}
 
 
@@ -57,6 +60,7 @@ class GraphReader:
     :param catalog: the tree in force; plans of an earlier one are dropped.
     :param signing_key: signs cursors; all nodes of a system share it.
     :param max_results: the default and largest page.
+    :param ask_model: answers ``si(..)`` in templates; without it they are ``UNAVAILABLE``.
     :param load_tables: loads variables for filters that ask for them (``var(..)``).
     """
 
@@ -68,12 +72,14 @@ class GraphReader:
         signing_key: bytes,
         max_results: int = 10_000,
         load_tables: LoadTables | None = None,
+        ask_model: AskModel | None = None,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._codec = CursorCodec(signing_key)
         self._max_results = max_results
         self._load_tables = load_tables
+        self._ask = ask_model
         self._planner = Planner(catalog(), self._codec, max_results)
         self._raw: OrderedDict[tuple[Any, ...], _Raw] = OrderedDict()
         self._named: OrderedDict[int, _Named] = OrderedDict()
@@ -186,7 +192,10 @@ class GraphReader:
         if plan.kind == "count":
             total = int(rows.get_value(0, 0) or 0)
             return Result(data=[str(total).encode()], meta=Meta(count=total))
-        return self._assemble(plan, bound, rows, env)
+        result = self._assemble(plan, bound, rows, env)
+        if plan.models is not None:
+            result.data = await fill_in(result.data, plan.models, self._ask, ctx)
+        return result
 
     async def _fetch(self, bound: Bound, ctx: RequestContext) -> PGresult:
         execution = bound.execution()
@@ -204,29 +213,37 @@ class GraphReader:
 
     def _assemble(self, plan: Plan, bound: Bound, rows: PGresult, env: Env) -> Result:
         limit = bound.values[plan.limit] - 1
-        found = rows.ntuples
-        count = min(found, limit)
-        value = rows.get_value
-        first: list[bytes] = [value(number, 0) for number in range(count)]  # type: ignore[misc]
+        kinds = [rows.get_value(number, 0) for number in range(rows.ntuples)] if plan.surrounded else []
+        found = kinds.count(_ROOT) if plan.surrounded else rows.ntuples
+        count, column = min(found, limit), int(plan.surrounded)
+        first = _column(rows, range(count), column)
         meta = Meta(count=count)
         if found > limit:
             meta.has_more = True
             meta.cursor = self._cursor(plan, rows, count - 1, env)
         if plan.kind == "data":
             return Result(data=first, meta=meta)
-        roots = [_id_of(node) for node in first]
-        data: list[bytes] = []
+        result = Result(nodes=first, root_ids=[_id_of(node) for node in first], meta=meta)
         if plan.kind == "both":
-            data = [value(number, 1) for number in range(count)]  # type: ignore[misc]
-        return Result(nodes=first, root_ids=roots, data=data, meta=meta)
+            result.data = _column(rows, range(count), column + 1)
+        if plan.surrounded:
+            if len(kinds) - found > self._max_results:
+                raise MemqlError(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"the read touches more than {self._max_results} edges and nodes around its rows; narrow it, take "
+                    "smaller pages or go fewer levels",
+                )
+            result.edges = _column(rows, [at for at, kind in enumerate(kinds) if kind == _EDGE], 1)
+            result.nodes = first + _column(rows, [at for at, kind in enumerate(kinds) if kind == _NODE], 1)
+        return result
 
     def _cursor(self, plan: Plan, rows: PGresult, last: int, env: Env) -> str:
         if plan.columns:
-            start = rows.nfields - plan.columns
+            start = rows.nfields - plan.columns - int(plan.surrounded)
             raw = [rows.get_value(last, start + number) for number in range(plan.columns)]
             keys = [None if key is None else bytes(key).decode() for key in raw]
         else:
-            node = decode(rows.get_value(last, 0) or b"{}")
+            node = decode(rows.get_value(last, int(plan.surrounded)) or b"{}")
             keys = [node["createdAt"], node["id"]]
         return self._codec.encode(keys, plan.identity(env))
 
@@ -234,6 +251,12 @@ class GraphReader:
         if self._load_tables is None:
             raise MemqlError(Code.UNAVAILABLE, "this reader has no access to variables")
         return await self._load_tables(ctx)
+
+
+def _column(rows: PGresult, lines: Iterable[int], column: int) -> list[bytes]:
+    """The JSON texts of some lines of a result."""
+    value = rows.get_value
+    return [value(line, column) or b"null" for line in lines]
 
 
 def _id_of(node: bytes) -> str:

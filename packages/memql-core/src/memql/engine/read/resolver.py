@@ -6,12 +6,12 @@ row can be of, and folds everything free of row data into slots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from memql.engine.read import inference, operands, rules
-from memql.engine.read.links import FUNCTIONS, links_between
+from memql.engine.read.links import FUNCTIONS, Link, links_between, links_within
 from memql.engine.read.place import ROW_ROOTS, ArgPath, Place, argument_paths, children
 from memql.engine.read.slots import Run, Slot, SlotTable
 from memql.engine.read.terms import (
@@ -192,9 +192,20 @@ class Resolver:
             return InSet(function, (), inner)
         if function not in FUNCTIONS:
             raise MemqlError(Code.UNKNOWN_FUNCTION, f"there is no relationship function {function}(..)")
-        links = links_between(self.catalog, function, known, place.concepts)
+        depth = None if function == "aliasOf" else place.depth
+        outer = place.concepts if depth == 1 else None
+        links = links_between(self.catalog, function, known, outer)
         concepts = known or frozenset(link.inner_concept for link in links)
-        return InSet(function, links, self.selection(relation.filter, place.about(concepts)))
+        inner = self.selection(relation.filter, place.about(concepts))
+        if depth == 1:
+            return InSet(function, links, inner)
+        links = links_within(self.catalog, function, concepts, depth)
+        return InSet(function, links, inner, depth, self.visible(links, place))
+
+    def visible(self, links: Iterable[Link], place: Place) -> tuple[Selection, ...]:
+        """The rows that traversals over some links may pass through: one selection per concept, row rules included."""
+        ends = sorted({concept for link in links for concept in (link.holder, link.target)})
+        return tuple(self.selection(None, place.about(frozenset({concept}))) for concept in ends)
 
     # --- folding ---------------------------------------------------------------------------------------------------
 

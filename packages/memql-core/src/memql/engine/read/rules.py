@@ -40,8 +40,8 @@ def _rule(resolver: Resolver, concept: Concept, place: Place, bypass: int) -> Pr
     inside = Place(concept.scope, frozenset({concept.key}), guards=(*place.guards, (bypass, False)), unruled=True)
     if rule.owner:
         intrinsic = rule.owner in ("id", "createdBy")
-        path = (rule.owner, ()) if intrinsic else ("payload", (rule.owner,))
-        owner = operands.row_value(resolver, *path, inside)
+        root, below = (rule.owner, "") if intrinsic else ("payload", rule.owner)
+        owner = operands.row_value(resolver, root, (below,) if below else (), inside)
         user = Folded(resolver.slot(lambda env: env.actor.user_id, inside, nobody=True))
         return Comparison("has" if _is_list(owner) else "==", owner, user)
     if rule.via:

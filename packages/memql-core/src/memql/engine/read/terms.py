@@ -189,11 +189,17 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class InSet:
-    """Whether the row is in the set a relationship function yields over ``inner``; ``ids`` has no links."""
+    """Whether the row is in the set a relationship function yields over ``inner``; ``ids`` has no links.
+
+    ``depth`` is how many levels it goes, None for as many as there are; ``visible`` are the rows it may pass through,
+    one selection per concept, where it goes further than one level.
+    """
 
     function: str
     links: tuple[Link, ...]
     inner: Selection
+    depth: int | None = 1
+    visible: tuple[Selection, ...] = ()
 
 
 Predicate: TypeAlias = Every | Either | Not | Given | Known | Comparison | Flag | InSet
