@@ -128,7 +128,7 @@ def test_brackets_nest_only_so_deep() -> None:
 
 def test_the_word_lists_are_those_of_the_grammar() -> None:
     quoted = {
-        word for row in load_tables().actions for word in row if word.isalpha() and word.islower() or word in KEYWORDS
+        word for row in load_tables().actions for word in row if (word.isalpha() and word.islower()) or word in KEYWORDS
     }
     assert quoted == KEYWORDS
     assert CLAUSES <= KEYWORDS

@@ -302,15 +302,17 @@ def _shorthand_entry(s: Source, c: list[Any], start: int, end: int) -> ast.Write
 
 @action("logic")
 def _logic(s: Source, c: list[Any], start: int, end: int) -> _Draft:
-    args = c[1].fields if len(c) > 2 else ()
-    return _draft(s, ast.LogicDecl, c[0], start, args=args, body=c[-1])
+    args, span = (c[1].fields, c[1].span) if len(c) > 2 else ((), ast.NO_SPAN)
+    return _draft(s, ast.LogicDecl, c[0], start, args=args, body=c[-1], args_span=span)
 
 
 @action("automation")
 def _automation(s: Source, c: list[Any], start: int, end: int) -> _Draft:
-    args = c[1].fields if len(c) > 1 and isinstance(c[1], ast.ArgsClause) else None
     steps = tuple(item for item in c[1:] if isinstance(item, ast.Step))
-    return _draft(s, ast.AutomationDecl, c[0], start, args=args, steps=steps)
+    if len(c) > 1 and isinstance(c[1], ast.ArgsClause):
+        args, span = c[1].fields, c[1].span
+        return _draft(s, ast.AutomationDecl, c[0], start, args=args, steps=steps, args_span=span)
+    return _draft(s, ast.AutomationDecl, c[0], start, args=None, steps=steps)
 
 
 @action("step")
@@ -336,16 +338,17 @@ def _publish_action(s: Source, c: list[Any], start: int, end: int) -> ast.Action
 @action("policy")
 def _policy(s: Source, c: list[Any], start: int, end: int) -> _Draft:
     args: tuple[ast.FieldDecl, ...] = ()
+    span = ast.NO_SPAN
     returns: ast.Expr | None = None
     body: ast.Block | None = None
     for item in c[1:]:
         if isinstance(item, ast.ArgsClause):
-            args = item.fields
+            args, span = item.fields, item.span
         elif isinstance(item, ast.Block):
             body = item
         else:
             returns = item
-    return _draft(s, ast.PolicyDecl, c[0], start, args=args, returns=returns, body=body)
+    return _draft(s, ast.PolicyDecl, c[0], start, args=args, returns=returns, body=body, args_span=span)
 
 
 @action("returns")
@@ -374,23 +377,28 @@ _fronted(ast.ToolDecl, "tool")
 class _Section:
     name: str
     entries: tuple[tuple[str, Any], ...]
+    start: int
+    end: int
 
 
 @action("provider")
 def _provider(s: Source, c: list[Any], start: int, end: int) -> _Draft:
-    auth = tuple(entry for part in c[1:] if part.name == "auth" for entry in part.entries)
-    params = tuple(entry for part in c[1:] if part.name == "params" for entry in part.entries)
-    return _draft(s, ast.ProviderDecl, c[0], start, auth=auth, params=params)
+    fields: dict[str, Any] = {"auth": (), "params": ()}
+    for name in ("auth", "params"):
+        if parts := [part for part in c[1:] if part.name == name]:
+            fields[name] = tuple(entry for part in parts for entry in part.entries)
+            fields[f"{name}_span"] = s.span(parts[0].start, parts[-1].end)
+    return _draft(s, ast.ProviderDecl, c[0], start, **fields)
 
 
 @action("auth")
 def _auth(s: Source, c: list[Any], start: int, end: int) -> _Section:
-    return _Section("auth", tuple(c))
+    return _Section("auth", tuple(c), start, end)
 
 
 @action("params")
 def _params(s: Source, c: list[Any], start: int, end: int) -> _Section:
-    return _Section("params", tuple(c))
+    return _Section("params", tuple(c), start, end)
 
 
 @action("auth_entry")

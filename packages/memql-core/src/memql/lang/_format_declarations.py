@@ -39,10 +39,10 @@ def _declaration(layout: Layout, decl: ast.Decl, head: str, items: Sequence[Item
     comments, _ = layout.leading(decl.name_span.start, indent)
     body = layout.block(head, items, decl.span, decl.name_span.start, indent)
     docs = _doc_lines(decl.doc, indent)
-    if decl.annotations and len(notes) == len(body) == 1 and not comments:
+    if len(notes) == 1 and not comments and (len(body) == 1 or layout.has_text):
         together = f"{notes[0]} {body[0].lstrip()}"
         if len(together) <= WIDTH and not layout.was_broken(decl.annotations[-1].span.end, decl.name_span.start):
-            return [*docs, together]
+            return [*docs, together, *body[1:]]
     return docs + notes + comments + body
 
 
@@ -65,10 +65,10 @@ def _construct(layout: Layout, decl: ast.Decl) -> tuple[str, list[Item]]:
             parts += [_write_item(layout, write) for write in decl.writes]
             return f"mutation {decl.concept} {decl.name}", _in_order(parts)
         case ast.LogicDecl():
-            parts = _args_items(layout, decl.args) if decl.args else []
+            parts = _args_items(layout, decl.args, decl.args_span) if decl.args else []
             return f"logic {decl.name}", [*parts, block_item(layout, "body", decl.body)]
         case ast.AutomationDecl():
-            parts = [] if decl.args is None else _args_items(layout, decl.args)
+            parts = [] if decl.args is None else _args_items(layout, decl.args, decl.args_span)
             return f"automation {decl.name}", parts + [_step_item(layout, step) for step in decl.steps]
         case ast.BuiltinDecl():
             return f"builtin {decl.name}", _field_items(layout, decl.fields)
@@ -171,8 +171,7 @@ def _field_lines(layout: Layout, field: ast.FieldDecl, indent: int) -> Lines:
     return [*docs, *notes, *layout.block(last.lstrip(), inner, field.span, begin, indent)]
 
 
-def _args_items(layout: Layout, fields: Sequence[ast.FieldDecl]) -> list[Item]:
-    span = _cover(fields[0].span, fields[-1].span) if fields else ast.NO_SPAN
+def _args_items(layout: Layout, fields: Sequence[ast.FieldDecl], span: ast.Span) -> list[Item]:
     return [_block_item(layout, "args", _field_items(layout, fields), span)]
 
 
@@ -266,14 +265,12 @@ def _step_item(layout: Layout, step: ast.Step) -> Item:
 def _provider_items(layout: Layout, decl: ast.ProviderDecl) -> list[Item]:
     items: list[Item] = []
     if decl.auth:
-        texts = [
-            (key, quote(value) if isinstance(value, str) else f"env({quote(value.name)})") for key, value in decl.auth
-        ]
-        items.append(_block_item(layout, "auth", [_line(ast.NO_SPAN, f"{k} {v}") for k, v in texts], ast.NO_SPAN))
+        auth = [_line(ast.NO_SPAN, f"{key} {_secret_text(value)}") for key, value in decl.auth]
+        items.append(_block_item(layout, "auth", auth, decl.auth_span))
     if decl.params:
         params = [_value_item(layout, f"{key} ", value, value.span) for key, value in decl.params]
-        items.append(_block_item(layout, "params", params, _cover(decl.params[0][1].span, decl.params[-1][1].span)))
-    return items
+        items.append(_block_item(layout, "params", params, decl.params_span))
+    return _in_order(items)
 
 
 def _secret_text(value: str | ast.EnvRef) -> str:
@@ -281,7 +278,7 @@ def _secret_text(value: str | ast.EnvRef) -> str:
 
 
 def _policy_items(layout: Layout, decl: ast.PolicyDecl) -> list[Item]:
-    items = _args_items(layout, decl.args) if decl.args else []
+    items = _args_items(layout, decl.args, decl.args_span) if decl.args else []
     if decl.returns is not None:
         items.append(_value_item(layout, "return ", decl.returns, decl.returns.span))
     if decl.body is not None:

@@ -44,6 +44,7 @@ class Layout:
         self._next = 0
         self._last = 0
         self.end: Final = len(text) + 1
+        self.has_text: Final = bool(text)
 
     # --- comments and blank lines ------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Layout:
         ):
             return [" " * indent + flat]
         if not items and not self.has_comments(span):
-            return [" " * indent + head + " {}"]
+            return [" " * indent + head + " { }"]
         return [
             " " * indent + head + " {",
             *self.items(items, indent + INDENT, span.end),
@@ -222,7 +223,7 @@ def flat_block(head: str, items: Sequence[Item]) -> str | None:
     """``head { items }`` on one line, or None when an item needs more."""
     texts = [item.flat for item in items]
     if not texts:
-        return f"{head} {{}}"
+        return f"{head} {{ }}"
     return None if None in texts else f"{head} {{ {'  '.join(text for text in texts if text)} }}"
 
 

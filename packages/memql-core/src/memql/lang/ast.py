@@ -40,13 +40,13 @@ __all__ = [
     "Expr",
     "ExprStmt",
     "FieldDecl",
-    "Index",
     "File",
     "FilterClause",
     "FilterRead",
     "ForStmt",
     "IfExpr",
     "IfStmt",
+    "Index",
     "InsertRequest",
     "ListExpr",
     "ListType",
@@ -130,9 +130,7 @@ class Literal(_Node):
 
     def __eq__(self, other: object) -> bool:
         """Equal in type too: ``1``, ``1.0`` and ``true`` are three literals."""
-        return (
-            isinstance(other, Literal) and type(self.value) is type(other.value) and self.value == other.value
-        )
+        return isinstance(other, Literal) and type(self.value) is type(other.value) and self.value == other.value
 
     def __hash__(self) -> int:
         return hash((type(self.value), self.value))
@@ -536,9 +534,7 @@ class CountClause(_Node):
     """``count``."""
 
 
-Clause: TypeAlias = (
-    ArgsClause | FilterClause | ShapeClause | SortClause | PaginateClause | AsOfClause | CountClause
-)
+Clause: TypeAlias = ArgsClause | FilterClause | ShapeClause | SortClause | PaginateClause | AsOfClause | CountClause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -582,6 +578,7 @@ class LogicDecl(_Decl):
 
     args: tuple[FieldDecl, ...]
     body: Block
+    args_span: Span = field(default=NO_SPAN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -608,6 +605,7 @@ class AutomationDecl(_Decl):
 
     args: tuple[FieldDecl, ...] | None
     steps: tuple[Step, ...]
+    args_span: Span = field(default=NO_SPAN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -644,6 +642,8 @@ class ProviderDecl(_Decl):
 
     auth: tuple[tuple[str, str | EnvRef], ...]
     params: tuple[tuple[str, Expr], ...]
+    auth_span: Span = field(default=NO_SPAN, compare=False, repr=False)
+    params_span: Span = field(default=NO_SPAN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -653,6 +653,7 @@ class PolicyDecl(_Decl):
     args: tuple[FieldDecl, ...]
     returns: Expr | None = None
     body: Block | None = None
+    args_span: Span = field(default=NO_SPAN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def format_ast(node: ast.File | ast.Decl | ast.Stmt | ast.Block | ast.Request | 
         case ast.FilterRead() | ast.CallRead() | ast.DirectiveRead():
             return read_text(node)
         case ast.Block():
-            return "\n".join(block_lines(layout, "", node, 0))
+            return "\n".join(block_lines(layout, "", node, 0)).lstrip()
         case ast.AssignStmt() | ast.IfStmt() | ast.ForStmt() | ast.ReturnStmt() | ast.ExprStmt():
             return "\n".join(statement_item(layout, node).lines(0))
         case _:
