@@ -78,7 +78,7 @@ def _show_rows(result: Result) -> None:
         show_table(columns, [[cell(row.get(name)) for name in columns] for row in flat])
     meta = result.meta
     more = "; more follow" if meta.has_more else ""
-    written = f"; wrote {meta.server_id}" if meta.server_id else ""
+    written = f"; wrote {meta.server_id}" if meta.version else ""
     say(f"{len(rows)} row{'' if len(rows) == 1 else 's'} in {meta.took} ms{more}{written}")
 
 

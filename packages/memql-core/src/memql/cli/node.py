@@ -54,21 +54,22 @@ def up(
     for name, value in (("MEMQL_HOME", home), ("MEMQL_GRPC_ADDRESS", grpc), ("SERVER_ADDRESS", http)):
         if value is not None:
             environ[name] = str(value)
-    _serve(boot_settings(environ), greet=True)
+    _serve(boot_settings(environ), laptop=True)
 
 
 def run() -> None:
     """Run a node as the environment says; memql env shows how."""
     from memql.cli.boot import boot_settings
 
-    _serve(boot_settings(), greet=False)
+    _serve(boot_settings(), laptop=False)
 
 
-def _serve(settings: Settings, *, greet: bool) -> None:
+def _serve(settings: Settings, *, laptop: bool) -> None:
     import anyio
+
     from memql.cli.serving import serve
 
-    anyio.run(serve, settings, greet)
+    anyio.run(serve, settings, laptop)
 
 
 def migrate(
