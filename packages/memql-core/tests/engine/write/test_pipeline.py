@@ -97,6 +97,15 @@ async def test_a_refused_payload_says_what_is_wrong_and_where(world: World, text
     assert not world.events
 
 
+async def test_a_payload_that_nests_without_end_is_refused(world: World) -> None:
+    deep: Any = "x"
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(MemqlError) as caught:
+        await world.raw('insert("v1:ops:job", payload=$payload)', variables={"payload": {"title": deep}})
+    assert caught.value.code is Code.VALIDATION_FAILED
+
+
 async def test_an_unknown_concept_is_named_with_the_nearest(world: World) -> None:
     error = await refused(world, 'insert("v1:ops:jobs", payload={})', Code.UNKNOWN_CONCEPT)
     assert error.suggestion == {"didYouMean": "v1:ops:job"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memql.engine.context import RequestContext
-from memql.engine.write.conditions import RowRuleGuard, not_found
+from memql.engine.write.conditions import not_found
 from memql.engine.write.intents import Intent
 from memql.engine.write.payloads import PayloadRules
 from memql.engine.write.pipeline import unique_conflict
@@ -64,13 +64,32 @@ class BatchOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    line: int
+    """A row ready to be stored."""
+
+    row: ImportRow
     version: NewVersion
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The last live version of an id; empty for one that never had any."""
+
+    created_by: str
     payload: Mapping[str, Any]
 
 
 class _RowAppearedError(Exception):
     """A row appeared after it was looked for; the batch must look again."""
+
+
+class _ClashError(Exception):
+    """A row of the batch breaks a unique field; ``row`` is None when the database did not say which."""
+
+    def __init__(self, row: _Prepared | None, error: MemqlError) -> None:
+        super().__init__(error.message)
+        self.row = row
+        self.error = error
 
 
 class BulkWriter:
@@ -92,7 +111,7 @@ class BulkWriter:
         self._writer = writer
         self._database = database
         self._rules = writer.rules(concept)
-        self._guard = RowRuleGuard(self._rules.concept)
+        self._guard = self._rules.guard
         self._guard.check_caller(ctx)
         self._ctx = ctx
         self._publish = publish
@@ -112,20 +131,21 @@ class BulkWriter:
         if self._judged and self._guard.by_graph:
             return await self._one_by_one(rows)
         prepared, refused = self._prepare(rows)
+        stored: list[StoredRow] = []
         while prepared:
             try:
                 stored = await self._store(prepared, refused)
                 break
             except _RowAppearedError:
                 continue
-            except MemqlError as error:
-                row = error.details.get("row")
-                if "constraint" not in error.details or not isinstance(row, int):
-                    raise
-                refused.append(RefusedRow(prepared[row].line, unique_conflict(error, self._rules.concept)))
-                del prepared[row]
-        else:
-            stored = []
+            except _ClashError as clash:
+                if clash.row is None:
+                    apart = await self._one_by_one([ready.row for ready in prepared])
+                    stored = [*apart.stored]
+                    refused += apart.refused
+                    break
+                refused.append(RefusedRow(clash.row.row.line, clash.error))
+                prepared = [ready for ready in prepared if ready is not clash.row]
         refused.sort(key=lambda row: row.line)
         return BatchOutcome(tuple(stored), tuple(refused))
 
@@ -144,7 +164,6 @@ class BulkWriter:
         concept = rules.concept
         payload = rules.complete(row.payload)
         rules.check(payload)
-        self._guard.check_new(payload, self._ctx)
         version = NewVersion(
             id=qualify(row.id or content_id(concept.key, payload, self._writer.salt), concept.key),
             concept=concept.key,
@@ -154,13 +173,14 @@ class BulkWriter:
             payload=payload,
             provenance=self._ctx.provenance,
         )
-        return _Prepared(row.line, version, payload)
+        self._guard.check_new(version.id, payload, self._ctx)
+        return _Prepared(row, version, payload)
 
     async def _store(self, prepared: list[_Prepared], refused: list[RefusedRow]) -> list[StoredRow]:
         async def work(connection: Connection) -> tuple[list[_Prepared], list[Copied], list[RefusedRow]]:
             if not (self._judged or self._rules.immutable):
                 return prepared, await self._copy(connection, prepared), []
-            before = await self._before(connection, {row.version.id for row in prepared})
+            before = await self._before(connection, {ready.version.id for ready in prepared})
             checked, wrong = self._check_existing(before, prepared)
             copied = await self._copy(connection, checked)
             _require_unraced(before, checked, copied)
@@ -170,42 +190,55 @@ class BulkWriter:
         refused.extend(wrong)
         self._emit(checked, copied)
         return [
-            StoredRow(row.line, row.version.id, outcome.created) for row, outcome in zip(checked, copied, strict=True)
+            StoredRow(ready.row.line, ready.version.id, outcome.created)
+            for ready, outcome in zip(checked, copied, strict=True)
         ]
 
     async def _copy(self, connection: Connection, rows: Sequence[_Prepared]) -> list[Copied]:
-        return await copy_versions(connection, [row.version for row in rows], store=self._rules.store)
+        try:
+            return await copy_versions(connection, [ready.version for ready in rows], store=self._rules.store)
+        except MemqlError as error:
+            if "constraint" not in error.details:
+                raise
+            index = error.details.get("row")
+            row = rows[index] if isinstance(index, int) else None
+            raise _ClashError(row, unique_conflict(error, self._rules.concept)) from error
 
-    async def _before(self, connection: Connection, ids: set[str]) -> dict[str, Mapping[str, Any]]:
-        """The last live payload of every id that has a version; the heads stay locked."""
+    async def _before(self, connection: Connection, ids: set[str]) -> dict[str, _Before]:
+        """The last live version of every id that has a version; the heads stay locked."""
         store = self._rules.store
         cursor = await connection.execute(
-            f"SELECT id, deleted, payload FROM {store.heads} WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (list(ids),)
+            f"SELECT id, created_by, payload, deleted FROM {store.heads} WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
+            (list(ids),),
         )
-        before: dict[str, Mapping[str, Any]] = {}
-        for node_id, deleted, payload in await cursor.fetchall():
+        before: dict[str, _Before] = {}
+        for node_id, created_by, payload, deleted in await cursor.fetchall():
             live = await log.last_live(connection, node_id, store=store) if deleted else None
-            before[node_id] = live.payload if live is not None else {} if deleted else payload
+            if live is not None:
+                created_by, payload = live.created_by, live.payload
+            before[node_id] = _Before(created_by, payload)
         return before
 
     def _check_existing(
-        self, before: Mapping[str, Mapping[str, Any]], prepared: Sequence[_Prepared]
+        self, before: Mapping[str, _Before], prepared: Sequence[_Prepared]
     ) -> tuple[list[_Prepared], list[RefusedRow]]:
         """Hold rows whose ids have versions against ``@immutable`` and the row rule."""
         current = dict(before)
         checked: list[_Prepared] = []
         refused: list[RefusedRow] = []
-        for row in prepared:
-            stored = current.get(row.version.id)
+        for ready in prepared:
+            node_id = ready.version.id
+            stored = current.get(node_id)
             try:
-                if stored:
-                    self._rules.check_immutable(stored, row.payload)
-                    if not self._guard.owns(stored, self._ctx):
-                        raise not_found(row.version.concept, row.version.id)
-                current[row.version.id] = row.payload
-                checked.append(row)
+                if stored is not None:
+                    if not self._guard.owns(node_id, stored.created_by, stored.payload, self._ctx):
+                        raise not_found(ready.version.concept, node_id)
+                    self._rules.check_immutable(stored.payload, ready.payload)
             except MemqlError as error:
-                refused.append(RefusedRow(row.line, error))
+                refused.append(RefusedRow(ready.row.line, error))
+            else:
+                current[node_id] = _Before(self._created_by, ready.payload)
+                checked.append(ready)
         return checked, refused
 
     async def _one_by_one(self, rows: Iterable[ImportRow]) -> BatchOutcome:
@@ -241,9 +274,7 @@ class BulkWriter:
                 self._publish(event)
 
 
-def _require_unraced(
-    before: Mapping[str, Mapping[str, Any]], rows: Sequence[_Prepared], copied: Sequence[Copied]
-) -> None:
+def _require_unraced(before: Mapping[str, _Before], rows: Sequence[_Prepared], copied: Sequence[Copied]) -> None:
     """Check that no row counted as new has been written over one that appeared meanwhile.
 
     :raises _RowAppearedError: which rolls the batch back, to be tried again.

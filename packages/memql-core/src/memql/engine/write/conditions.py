@@ -192,12 +192,12 @@ class RowRuleGuard:
         if self.applies(ctx) and self._rule is not None and self._rule.cluster_owner:
             raise MemqlError(Code.FORBIDDEN, f"only the cluster owner may write {self._concept.key}")
 
-    def check_new(self, payload: Mapping[str, Any], ctx: RequestContext) -> None:
-        """Check the payload of a row that is to be stored.
+    def check_new(self, node_id: str, payload: Mapping[str, Any], ctx: RequestContext) -> None:
+        """Check a row that is to be stored by the caller.
 
         :raises MemqlError: ``FORBIDDEN`` when it would belong to somebody else.
         """
-        if not self.owns(payload, ctx):
+        if not self.owns(node_id, ctx.actor.created_by, payload, ctx):
             assert self._rule is not None
             raise MemqlError(
                 Code.FORBIDDEN,
@@ -208,16 +208,20 @@ class RowRuleGuard:
         """Whether the caller may write over a stored, live row."""
         if not self.applies(ctx):
             return True
-        return self.owns(head.payload, ctx) and await self.is_visible(head.id, ctx, reader)
+        return self.owns(head.id, head.created_by, head.payload, ctx) and await self.is_visible(head.id, ctx, reader)
 
     async def is_visible(self, node_id: str, ctx: RequestContext, reader: Reader) -> bool:
         """Whether a ``via`` rule shows the caller the row as it stands."""
         return self._query is None or bool(await reader.nodes(self._query, {_ID: node_id}, ctx))
 
-    def owns(self, payload: Mapping[str, Any], ctx: RequestContext) -> bool:
+    def owns(self, node_id: str, created_by: str, payload: Mapping[str, Any], ctx: RequestContext) -> bool:
         """Whether an ``owner`` rule, if there is one, makes the row the caller's or does not bind the caller."""
-        owner = self._rule.owner if self._rule is not None and self.applies(ctx) else ""
-        return not owner or (bool(ctx.actor.user_id) and payload.get(owner) == ctx.actor.user_id)
+        field = self._rule.owner if self._rule is not None and self.applies(ctx) else ""
+        if not field:
+            return True
+        owner = {"id": node_id, "createdBy": created_by}.get(field, payload.get(field))
+        user = ctx.actor.user_id
+        return bool(user) and (user in owner if isinstance(owner, list) else owner == user)
 
     def _visible(self) -> Query:
         """A query that yields the row of an id if the reader's own row rule lets the caller see it."""

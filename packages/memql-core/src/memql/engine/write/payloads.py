@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from memql.engine.values import equal
 from memql.engine.values.schema import SchemaValidator, Violation, violations_json
+from memql.engine.write.conditions import RowRuleGuard
 from memql.errors import Code, MemqlError
 from memql.graph.store import Store
 from memql.ids import SHORT_ID
@@ -76,6 +77,7 @@ class PayloadRules:
 
     def __init__(self, concept: Concept) -> None:
         self.concept = concept
+        self.guard = RowRuleGuard(concept)
         self.store = Store.SECRET if concept.secret_store else Store.MEMORY
         self._live = SchemaValidator(concept.json_schema)
         tombstone = tombstone_schema(concept.schema_id)

@@ -17,7 +17,7 @@ import psycopg
 from memql.engine.context import RequestContext
 from memql.engine.ports import Reader
 from memql.engine.values import equal
-from memql.engine.write.conditions import RowRuleGuard, not_found
+from memql.engine.write.conditions import not_found
 from memql.engine.write.intents import Intent
 from memql.engine.write.rows import WrittenRow, events_of
 from memql.errors import Code, MemqlError
@@ -88,12 +88,14 @@ class Pipeline:
             change or the caller may not know of it, ``FORBIDDEN`` when the caller may not write such rows, ``CONFLICT``
             when the version or a unique field stands against it.
         """
-        guard = RowRuleGuard(intent.rules.concept)
-        guard.check_caller(ctx)
+        intent.rules.guard.check_caller(ctx)
         try:
             if intent.kind == "insert":
-                return await self._insert(intent, guard, ctx)
-            return await self._change(intent, guard, ctx)
+                return await self._insert(intent, ctx)
+            return await self._change(intent, ctx)
+        except RecursionError as error:
+            concept = intent.rules.concept.key
+            raise MemqlError(Code.VALIDATION_FAILED, f"{concept}: the payload nests too deeply to be stored") from error
         except psycopg.errors.UniqueViolation as error:
             raise unique_conflict(translate(error), intent.rules.concept) from error
         except MemqlError as error:
@@ -103,22 +105,19 @@ class Pipeline:
 
     # --- insert -----------------------------------------------------------------------------------------------------
 
-    async def _insert(self, intent: Intent, guard: RowRuleGuard, ctx: RequestContext) -> Outcome:
-        rules = intent.rules
+    async def _insert(self, intent: Intent, ctx: RequestContext) -> Outcome:
+        rules, guard = intent.rules, intent.rules.guard
         payload = rules.complete(intent.payload)
         rules.check(payload)
-        guard.check_new(payload, ctx)
         short = intent.id or content_id(rules.concept.key, payload, self._salt)
         version = _version(intent, qualify(short, rules.concept.key), payload, ctx)
-        judged = guard.applies(ctx)
-        if judged and guard.by_graph:
-            return await self._insert_judged(version, intent, guard, ctx)
-        if judged or rules.immutable or intent.create_only or intent.idempotent:
-            return await self._replace(version.id, self._over(version, intent, guard), intent, ctx)
+        guard.check_new(version.id, payload, ctx)
+        if guard.applies(ctx) or rules.immutable or intent.create_only or intent.idempotent:
+            return await self._replace(version.id, self._over(version, intent), intent, ctx)
         written = await log.append(ctx.connection or self._database, version, store=rules.store)
         return self._done(version, written, intent, ctx)
 
-    def _over(self, version: NewVersion, intent: Intent, guard: RowRuleGuard) -> _Decide:
+    def _over(self, version: NewVersion, intent: Intent) -> _Decide:
         """Decide an insert whose id may have versions."""
 
         async def decide(head: Head | None, connection: Connection | None, ctx: RequestContext) -> _Decision:
@@ -126,46 +125,35 @@ class Pipeline:
                 return _Decision(version)
             if intent.create_only or (intent.idempotent and not head.deleted and equal(head.payload, version.payload)):
                 return _Decision(None)
-            before = await self._last_live(head, intent, connection)
+            before = await self._replaced(head, intent, connection, ctx)
             if before is not None:
-                if not await guard.may_change(before, ctx, self._reader()):
-                    raise not_found(version.concept, version.id)
                 intent.rules.check_immutable(before.payload, _payload(version))
             return _Decision(version)
 
         return decide
 
-    async def _last_live(self, head: Head, intent: Intent, connection: Connection | None) -> Head | None:
-        if not head.deleted:
-            return head
-        return await log.last_live(connection or self._database, head.id, store=intent.rules.store)
+    async def _replaced(
+        self, head: Head, intent: Intent, connection: Connection | None, ctx: RequestContext
+    ) -> Head | None:
+        """The last live version under a head that the caller may write over or revive; None if there was none.
 
-    async def _insert_judged(
-        self, version: NewVersion, intent: Intent, guard: RowRuleGuard, ctx: RequestContext
-    ) -> Outcome:
-        """Insert, and take it back unless the row rule shows the caller the new row."""
-
-        async def work(connection: Connection) -> tuple[Outcome, list[Event]]:
-            events: list[Event] = []
-            within = replace(ctx, connection=connection, deferred=events)
-            outcome = await self._replace(version.id, self._over(version, intent, guard), intent, within)
-            if outcome.written and not await guard.is_visible(version.id, within, self._reader()):
-                raise MemqlError(
-                    Code.FORBIDDEN, f"the row rule of {version.concept} does not grant you the row you would write"
-                )
-            return outcome, events
-
-        if ctx.connection is not None:
-            outcome, events = await work(ctx.connection)
+        :raises MemqlError: ``NOT_FOUND`` when the row is somebody else's.
+        """
+        guard = intent.rules.guard
+        before: Head | None = head
+        if head.deleted:
+            before = await log.last_live(connection or self._database, head.id, store=intent.rules.store)
+            allowed = before is None or guard.owns(before.id, before.created_by, before.payload, ctx)
         else:
-            outcome, events = await self._database.transaction(work)
-        self._emit(events, ctx)
-        return outcome
+            allowed = await guard.may_change(head, ctx, self._reader())
+        if not allowed:
+            raise not_found(head.concept, head.id)
+        return before
 
     # --- update, delete ----------------------------------------------------------------------------------------------
 
-    async def _change(self, intent: Intent, guard: RowRuleGuard, ctx: RequestContext) -> Outcome:
-        concept = intent.rules.concept.key
+    async def _change(self, intent: Intent, ctx: RequestContext) -> Outcome:
+        concept, guard = intent.rules.concept.key, intent.rules.guard
         if not intent.id:
             raise MemqlError(
                 Code.INVALID_ARGUMENT, f"{intent.kind} of {concept} needs the id of the row", context=concept
@@ -174,16 +162,17 @@ class Pipeline:
 
         async def decide(head: Head | None, connection: Connection | None, ctx: RequestContext) -> _Decision:
             if head is not None and head.deleted and intent.kind == "delete" and intent.idempotent:
+                await self._replaced(head, intent, connection, ctx)
                 return _Decision(None)
             if head is None or head.deleted or not await guard.may_change(head, ctx, self._reader()):
                 raise not_found(concept, node_id)
             if intent.test is not None and not await intent.test(head, ctx):
                 raise not_found(concept, node_id)
-            return self._update(intent, guard, head, ctx) if intent.kind == "update" else _delete(intent, head, ctx)
+            return self._update(intent, head, ctx) if intent.kind == "update" else _delete(intent, head, ctx)
 
         return await self._replace(node_id, decide, intent, ctx)
 
-    def _update(self, intent: Intent, guard: RowRuleGuard, head: Head, ctx: RequestContext) -> _Decision:
+    def _update(self, intent: Intent, head: Head, ctx: RequestContext) -> _Decision:
         rules, current = intent.rules, version_number(head.created_at)
         if intent.if_version is not None and intent.if_version != current:
             raise MemqlError(
@@ -195,7 +184,7 @@ class Pipeline:
         payload = rules.merge(head.payload, intent.payload, intent.deep)
         rules.check(payload)
         rules.check_immutable(head.payload, payload)
-        guard.check_new(payload, ctx)
+        rules.guard.check_new(head.id, payload, ctx)
         if intent.idempotent and equal(head.payload, payload):
             return _Decision(None)
         return _Decision(_version(intent, head.id, payload, ctx), head.payload.get("status"))
@@ -206,22 +195,25 @@ class Pipeline:
         """Write what ``decide`` makes of the latest version, over exactly that version."""
         if ctx.connection is not None:
             return await self._locked(node_id, decide, intent, ctx, ctx.connection)
-        store = intent.rules.store
-        for _ in range(_OPTIMISTIC_ATTEMPTS):
-            head = await log.head(self._database, node_id, store=store)
-            decision = await decide(head, None, ctx)
-            if decision.version is None:
-                assert head is not None
-                return Outcome(_row(head), written=False)
-            expected = None if head is None else head.seq
-            written = await log.append_expected(self._database, decision.version, expected, store=store)
-            if written is not None:
-                return self._done(decision.version, written, intent, ctx, decision.old_status)
+        if not _is_judged_after(intent, ctx):
+            store = intent.rules.store
+            for _ in range(_OPTIMISTIC_ATTEMPTS):
+                head = await log.head(self._database, node_id, store=store)
+                decision = await decide(head, None, ctx)
+                if decision.version is None:
+                    assert head is not None
+                    return Outcome(_row(head), written=False)
+                expected = None if head is None else head.seq
+                written = await log.append_expected(self._database, decision.version, expected, store=store)
+                if written is not None:
+                    return self._done(decision.version, written, intent, ctx, decision.old_status)
         events: list[Event] = []
-        within = replace(ctx, deferred=events)
-        outcome = await self._database.transaction(
-            lambda connection: self._locked(node_id, decide, intent, replace(within, connection=connection), connection)
-        )
+
+        async def work(connection: Connection) -> Outcome:
+            within = replace(ctx, connection=connection, deferred=events)
+            return await self._locked(node_id, decide, intent, within, connection)
+
+        outcome = await self._database.transaction(work)
         self._emit(events, ctx)
         return outcome
 
@@ -238,8 +230,19 @@ class Pipeline:
                 return Outcome(_row(head), written=False)
             expected = None if head is None else head.seq
             written = await log.append_expected(connection, decision.version, expected, store=store)
-            if written is not None:
-                return self._done(decision.version, written, intent, ctx, decision.old_status)
+            if written is None:
+                continue
+            if _is_judged_after(intent, ctx):
+                await self._judge(node_id, intent, ctx)
+            return self._done(decision.version, written, intent, ctx, decision.old_status)
+
+    async def _judge(self, node_id: str, intent: Intent, ctx: RequestContext) -> None:
+        """Hold the row as it now stands in the transaction against the row rule; raising takes it back."""
+        if not await intent.rules.guard.is_visible(node_id, ctx, self._reader()):
+            raise MemqlError(
+                Code.FORBIDDEN,
+                f"the row rule of {intent.rules.concept.key} does not grant you the row you would write",
+            )
 
     # --- after -------------------------------------------------------------------------------------------------------
 
@@ -281,6 +284,12 @@ def unique_conflict(error: MemqlError, concept: Concept) -> MemqlError:
         details={**error.details, "field": field, "concept": concept.key},
         retryable=False,
     )
+
+
+def _is_judged_after(intent: Intent, ctx: RequestContext) -> bool:
+    """Whether the row must be written before the row rule can be asked about it."""
+    guard = intent.rules.guard
+    return intent.kind != "delete" and guard.by_graph and guard.applies(ctx)
 
 
 def _version(intent: Intent, node_id: str, payload: dict[str, Any], ctx: RequestContext) -> NewVersion:

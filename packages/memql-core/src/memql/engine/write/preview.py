@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from memql.engine.context import RequestContext
-from memql.engine.write.conditions import RowRuleGuard
 from memql.engine.write.payloads import PayloadRules
 from memql.engine.write.writer import GraphWriter
 from memql.errors import MemqlError
@@ -61,9 +60,8 @@ class Preview:
             return {"valid": False, "id": None, "exists": False, "warnings": warnings}
         node_id = self._id(rules, prepared)
         try:
-            guard = RowRuleGuard(rules.concept)
-            guard.check_caller(ctx)
-            guard.check_new(prepared, ctx)
+            rules.guard.check_caller(ctx)
+            rules.guard.check_new(node_id, prepared, ctx)
         except MemqlError as error:
             return {"valid": False, "id": node_id, "exists": False, "warnings": [error.message]}
         head = await log.head(ctx.connection or self._database, node_id, store=rules.store)
