@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from memql.graph.database import Database
-from memql.graph.embedded import Cluster, EmbeddedServer
+from memql.graph.embedded import EmbeddedServer
+from memql.graph.embedded_cluster import Cluster
 from memql.graph.migrator import migrate
 from memql.lang.loader import Sources, read_sources
 

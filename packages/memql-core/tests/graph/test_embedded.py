@@ -19,7 +19,8 @@ import pytest
 from memql.errors import Code, MemqlError
 from memql.graph import embedded_account
 from memql.graph.database import Database
-from memql.graph.embedded import Cluster, EmbeddedServer, embedded_server
+from memql.graph.embedded import EmbeddedServer, embedded_server
+from memql.graph.embedded_cluster import Cluster
 from memql.graph.log import NewVersion, append
 from memql.graph.migrator import migrate
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.anyio
 _CHILD = """
 import sys
 from pathlib import Path
-from memql.graph.embedded import Cluster
+from memql.graph.embedded_cluster import Cluster
 print(Cluster(Path(sys.argv[1])).enter(60.0).pid, flush=True)
 sys.stdin.read()
 """
@@ -181,7 +182,7 @@ anyio.run(main)
 async def test_a_writer_killed_inside_its_transaction_leaves_nothing(database: Database, dsn: str) -> None:
     async with await anyio.open_process([sys.executable, "-c", _WRITER, dsn]) as writer:
         assert writer.stdout is not None
-        assert await writer.stdout.receive() == b"written\n"
+        assert (await writer.stdout.receive()).strip() == b"written"
         writer.kill()
     written = await append(database, row("0"))
     assert written.created

@@ -8,16 +8,19 @@ Therefore each call runs in a native task of its own, which is cancelled once an
 from __future__ import annotations
 
 import asyncio
+import json
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, TypeAlias, TypeVar, cast
 
 import anyio
+import msgspec
 import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from memql.errors import Code, MemqlError
@@ -35,7 +38,13 @@ _FAILURES = (psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests)
 _CANCEL_GRACE = 15.0
 """Seconds a cancelled call may take to stop its query; psycopg itself gives up after two waits of five."""
 _RECONNECT_INTERVAL = 0.5
-_KEEPALIVE = {"keepalives": 1, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 _IDLE = TransactionStatus.IDLE
 
 
@@ -88,7 +97,7 @@ class Database:
             name=application_name,
         )
         database = cls(pool, direct, call_timeout)
-        await _guarded(_Call(), _probe(conninfo), connect_timeout)
+        await _guarded(_Call(), _probe(conninfo), connect_timeout + 1.0)
         await _guarded(_Call(), pool.open(wait=True, timeout=connect_timeout), connect_timeout + 1.0)
         try:
             yield database
@@ -107,7 +116,7 @@ class Database:
             out.
         """
         call = _Call()
-        return await _guarded(call, self._pooled(call, work), timeout or self._call_timeout)
+        return await _guarded(call, self._pooled(call, work), self._call_timeout if timeout is None else timeout)
 
     async def transaction(self, work: Work[T], *, timeout: float | None = None) -> T:
         """Run ``work`` inside one transaction: committed when it returns, rolled back when it raises."""
@@ -201,7 +210,7 @@ class DirectConnection:
                     await _settle(self._connection)
 
         call = _Call()
-        return await _guarded(call, body(call), timeout or self._call_timeout)
+        return await _guarded(call, body(call), self._call_timeout if timeout is None else timeout)
 
     async def fetch(self, statement: Statement, params: Params = None) -> list[tuple[Any, ...]]:
         """All rows of one statement."""
@@ -314,7 +323,15 @@ async def _probe(conninfo: str) -> None:
 
 async def _configure(connection: Connection) -> None:
     connection.prepared_max = 1000
+    set_json_loads(_decode_json, connection)
     await connection.execute("SET TIME ZONE 'UTC'")
+
+
+def _decode_json(text: str | bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)  # numbers beyond a double, which jsonb can hold
 
 
 def _has_unread(connection: Connection) -> bool:

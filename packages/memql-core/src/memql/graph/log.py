@@ -97,7 +97,8 @@ _OVERWRITE = (
     "payload = %(payload)s, metadata = %(metadata)s, provenance = %(provenance)s, deleted = %(deleted)s, "
     "previous_seq = h.seq, seq = nextval('memory_seq')"
 )
-# The transaction has its id before a number is drawn, else a reader could pass a number that commits later.
+# The transaction has its id before a number is drawn (hence the calls of pg_current_xact_id that are always true),
+# else a reader could pass a number that commits later.
 # When a head exists, the number is drawn under its lock (in the DO UPDATE) so that numbers follow versions.
 _FIRST_SEQ = (
     "CASE WHEN pg_current_xact_id() IS NULL OR EXISTS (SELECT FROM {heads} WHERE id = %(id)s) "
@@ -121,7 +122,8 @@ _INSERT_NEW = (
 )
 _REPLACE_EXPECTED = (
     "WITH head AS (UPDATE {heads} AS h SET " + _OVERWRITE + ", created_at = " + _LATER + " "
-    "WHERE h.id = %(id)s AND h.seq = %(expected)s RETURNING created_at, seq, previous_seq)" + _TO_LOG
+    "WHERE h.id = %(id)s AND h.seq = %(expected)s AND pg_current_xact_id() IS NOT NULL "
+    "RETURNING created_at, seq, previous_seq)" + _TO_LOG
 )
 _STORED = "id, created_at, concept, type, created_by, schema, payload, metadata, provenance, deleted, seq"
 

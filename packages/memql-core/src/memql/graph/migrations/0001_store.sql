@@ -82,14 +82,18 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $$;
 
--- Time partitions for the log where TimescaleDB is installed in this database; everything works without it.
+-- Time partitions for the log where the TimescaleDB extension has been created in this database. Nothing needs it, so
+-- nothing about it may stop a migration.
 DO $$
+DECLARE
+    home text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
-        CREATE EXTENSION IF NOT EXISTS timescaledb;
-        PERFORM create_hypertable('memory_nodes'::regclass, 'created_at'::name, migrate_data => true);
+    SELECT n.nspname INTO home
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb';
+    IF FOUND THEN
+        EXECUTE format('SELECT %I.create_hypertable(''memory_nodes'', ''created_at'', migrate_data => true)', home);
     END IF;
-EXCEPTION WHEN insufficient_privilege OR object_not_in_prerequisite_state OR feature_not_supported THEN
-    RAISE NOTICE 'timescaledb is available but cannot be used here (%); the log stays a plain table', SQLERRM;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'the log stays a plain table: TimescaleDB refused it (%)', SQLERRM;
 END
 $$;
