@@ -68,6 +68,8 @@ class AnnotationRow:
     summary: str
     params: tuple[Param, ...] = ()
     repeatable: bool = False
+    repeated: str = "duplicate-annotation"
+    """The code given when one that is not repeatable stands twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,16 @@ class Bound:
         return value if isinstance(value, str) else default
 
 
-def _row(letters: str, name: str, summary: str, *params: Param, repeatable: bool = False) -> AnnotationRow:
+def _row(
+    letters: str,
+    name: str,
+    summary: str,
+    *params: Param,
+    repeatable: bool = False,
+    repeated: str = "duplicate-annotation",
+) -> AnnotationRow:
     targets = frozenset(target for letter in letters for target in _LETTERS[letter])
-    return AnnotationRow(name, targets, summary, params, repeatable)
+    return AnnotationRow(name, targets, summary, params, repeatable, repeated)
 
 
 def _one(kind: ParamKind, *choices: str, required: bool = True) -> Param:
@@ -176,7 +185,7 @@ ANNOTATIONS: Final[tuple[AnnotationRow, ...]] = (
     _row("V", "default", "The provider of its modality when none is named."),
     _row("O", "handler", "What answers: a query, or a construct by name.",
          _named("type", "string", "query", "function"),
-         _named("query", "string", required=False), _named("name", "reference", required=False), repeatable=True),
+         _named("query", "string", required=False), _named("name", "reference", required=False), repeated="bad-handler"),
     _row("O", "executionTime", "How long it usually takes, for clients.", _one("string")),
     _row("O", "allowedRoles", "Roles of agents that may use it.", _MANY),
     _row("O", "scopes", "Scopes the caller must hold.", _MANY),

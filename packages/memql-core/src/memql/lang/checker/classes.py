@@ -14,7 +14,8 @@ __all__ = ["classify", "classify_insert"]
 
 _ADVICE = (
     "mark it @public, tie a field to the caller (payload.ownerUserId == actor.userId), use a relationship function or "
-    "spec with actor.userId, limit it with @role, @permission, @internal or a context spec, or give the concept @rowAuthz"
+    "spec with actor.userId, limit it with @role, @permission, @internal or a context spec, or give its concept "
+    "@rowAuthz"
 )
 _USER = ("actor", "userId")
 _ADMIN_PATHS = (("actor", "isClusterOwner"), ("actor", "role"))

@@ -66,7 +66,7 @@ def read_marks(report: Report, target: table.Target, written: Iterable[ast.Annot
             _report_unknown(report, target, annotation)
             continue
         if annotation.name in seen and not row.repeatable:
-            report.error("duplicate-annotation", annotation.span, f"@{annotation.name} stands here twice; keep one")
+            report.error(row.repeated, annotation.span, f"@{annotation.name} stands here twice; keep one")
             continue
         seen.add(annotation.name)
         bound = table.bind(annotation, row)

@@ -51,16 +51,15 @@ def _tool(check: Check, declared: Declared) -> Tool:
 
 
 def _handler(check: Check, declared: Declared) -> tuple[ast.Read | None, str]:
-    marks = declared.marks.all("handler")
-    if len(marks) != 1:
-        span = marks[1].span if marks else declared.span
+    mark = declared.marks.get("handler")
+    if mark is None:
         check.report.error(
-            "bad-handler", span,
-            f'{declared.name} needs exactly one handler: @handler(type="query", query="..") or '
+            "bad-handler",
+            declared.span,
+            f'{declared.name} has no handler: add @handler(type="query", query="..") or '
             '@handler(type="function", name="..")',
-        )  # fmt: skip
+        )
         return None, ""
-    mark = marks[0]
     if mark.problems:
         return None, ""
     wanted, other = ("query", "name") if mark.text("type") == "query" else ("name", "query")
