@@ -130,7 +130,18 @@ class _Planning:
             reads_secrets=resolver.secret_read,
             identity=self._identity(),
             models=self._models,
+            cache_ttl=self._cache_ttl(selection.concepts),
         )
+
+    def _cache_ttl(self, concepts: frozenset[str]) -> float:
+        """``@cache`` of the query or the filter, else the shortest of the concepts; 0 when one of them has none."""
+        core = self.request.core
+        wish = self.query.annotations.cache_ttl if self.query is not None else None
+        if isinstance(core, ast.FilterRead) and core.concept_cache is not None:
+            wish = float(core.concept_cache)
+        if wish is None:
+            wish = min(self.catalog.concepts[key].annotations.cache_ttl or 0.0 for key in concepts)
+        return wish
 
     # --- what is read ----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from memql.engine.read.answers import ModelCalls
@@ -16,7 +17,7 @@ from memql.engine.read.params import Convert, bind
 from memql.engine.read.slots import Slot, Tag, evaluate
 from memql.engine.values import Env
 
-__all__ = ["Bound", "Execution", "Plan", "Statement"]
+__all__ = ["Bound", "Plan", "Statement"]
 
 _MAX_VARIANTS = 64
 
@@ -29,14 +30,6 @@ class Statement:
     sources: tuple[tuple[int, Convert], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What is to be sent."""
-
-    sql: bytes
-    params: list[str | None]
-
-
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """One read, prepared.
@@ -45,6 +38,8 @@ class Plan:
     :param columns: how many columns of sort keys follow the document of a row.
     :param surrounded: whether each line of the result begins with its kind, as edges and further nodes follow.
     :param limit: the slot with the size of the page, counting one more.
+    :param cache_ttl: seconds its results may be kept; 0 is never.
+    :param number: tells plans apart.
     :param models: the model calls of its template, if it has any.
     :param identity: what cursors of this read belong to, for the values it was given.
     """
@@ -61,6 +56,7 @@ class Plan:
     cache_ttl: float = 0.0
     identity: Callable[[Env], bytes] = field(default=lambda env: b"")
     models: ModelCalls | None = None
+    number: int = field(default_factory=count().__next__)
     _variants: OrderedDict[tuple[Tag, ...], Statement | None] = field(default_factory=OrderedDict)
 
     def evaluate(self, env: Env) -> Bound:
@@ -83,8 +79,7 @@ class Bound:
     values: list[Any]
     statement: Statement | None
 
-    def execution(self) -> Execution | None:
-        """The statement and its parameters."""
-        if self.statement is None:
-            return None
-        return Execution(self.statement.sql, bind(self.statement.sources, self.values))
+    def params(self) -> list[str | None]:
+        """The parameters of the statement."""
+        assert self.statement is not None
+        return bind(self.statement.sources, self.values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import AsyncRawCursor
@@ -12,10 +12,11 @@ from psycopg.pq.abc import PGresult
 
 from memql.engine.context import RequestContext
 from memql.engine.read.answers import AskModel, fill_in
+from memql.engine.read.caching import ResultCache
 from memql.engine.read.cursors import CursorCodec
 from memql.engine.read.directives import ReadRequest, clauses_of, take_apart
 from memql.engine.read.planner import Planner, id_concepts_of
-from memql.engine.read.plans import Bound, Plan
+from memql.engine.read.plans import Bound, Plan, Statement
 from memql.engine.read.slots import Run
 from memql.engine.read.surroundings import EDGE, NODE, ROOT
 from memql.engine.result import Meta, Result, decode
@@ -80,6 +81,7 @@ class GraphReader:
         self._max_results = max_results
         self._load_tables = load_tables
         self._ask = ask_model
+        self._cache = ResultCache()
         self._planner = Planner(catalog(), self._codec, max_results)
         self._raw: OrderedDict[tuple[Any, ...], _Raw] = OrderedDict()
         self._named: OrderedDict[int, _Named] = OrderedDict()
@@ -110,12 +112,17 @@ class GraphReader:
         result = await self._run_named(named.unshaped, named, args, ctx)
         return result.decoded_nodes()
 
+    def evict(self, concept: str) -> None:
+        """Drop results kept under ``@cache`` that were read from a concept: one of its rows was written."""
+        self._cache.evict(concept)
+
     # --- plans -----------------------------------------------------------------------------------------------------
 
     def _current(self) -> Planner:
         catalog = self._catalog()
         if self._planner.catalog is not catalog:
             self._planner = Planner(catalog, self._codec, self._max_results)
+            self._cache.clear()
             self._raw.clear()
             self._named.clear()
         return self._planner
@@ -186,9 +193,31 @@ class GraphReader:
                 context=plan.reads_secrets,
             )
         bound = plan.evaluate(env)
-        if bound.statement is None:
+        statement = bound.statement
+        if statement is None:
             return _nothing(plan)
-        rows = await self._fetch(bound, ctx)
+        params = bound.params()
+        if not plan.cache_ttl or ctx.connection is not None:
+            return await self._execute(plan, bound, statement, params, env, ctx)
+        key = (plan.number, statement.sql, tuple(params), env.actor.user_id, env.actor.role)
+        kept = self._cache.get(key)
+        if kept is not None:
+            return replace(kept, meta=replace(kept.meta))
+        ticket = self._cache.begin(key, plan.concepts)
+        result = await self._execute(plan, bound, statement, params, env, ctx)
+        self._cache.keep(ticket, replace(result, meta=replace(result.meta)), plan.cache_ttl)
+        return result
+
+    async def _execute(
+        self,
+        plan: Plan,
+        bound: Bound,
+        statement: Statement,
+        params: list[str | None],
+        env: Env,
+        ctx: RequestContext,
+    ) -> Result:
+        rows = await self._fetch(statement.sql, params, ctx)
         if plan.kind == "count":
             total = int(rows.get_value(0, 0) or 0)
             return Result(data=[str(total).encode()], meta=Meta(count=total))
@@ -197,13 +226,10 @@ class GraphReader:
             result.data = await fill_in(result.data, plan.models, self._ask, ctx)
         return result
 
-    async def _fetch(self, bound: Bound, ctx: RequestContext) -> PGresult:
-        execution = bound.execution()
-        assert execution is not None
-
+    async def _fetch(self, sql: bytes, params: list[str | None], ctx: RequestContext) -> PGresult:
         async def work(connection: Connection) -> PGresult:
             cursor = AsyncRawCursor(connection)
-            await cursor.execute(execution.sql, execution.params, prepare=True)
+            await cursor.execute(sql, params, prepare=True)
             assert cursor.pgresult is not None
             return cursor.pgresult
 
@@ -271,8 +297,6 @@ def _nothing(plan: Plan) -> Result:
 
 
 def _without_projection(request: ReadRequest) -> ReadRequest:
-    from dataclasses import replace
-
     return replace(request, shape=None, with_bundle=False, count=False)
 
 
