@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +17,12 @@ from memql.config import Settings
 from memql.engine.result import Meta, Result
 from memql.events import Bus, Event
 from memql.lang.catalog import Catalog
-from memql.server.grpc_server import serve_grpc
-from memql.server.grpc_service import SERVICE, MemqlService
+from memql.server.grpc_service import SERVICE
 from memql.server.handlers import core_routes
+from memql.server.health import Health
 from memql.server.limits import Limits
-from memql.server.ports import Credentials, NodeIdentity, Principal, Services
+from memql.server.ports import Authenticator, Credentials, NodeIdentity, Principal, Services
+from memql.server.server import Server, open_server
 from memql.server.sessions import Sessions
 from memql.wire.frames import Frame, QueryRequest, decode_server, encode_client
 from memql.wire.payloads import CLIENT
@@ -41,6 +42,7 @@ class FakeEngine:
         self.stopped = 0
         self.answers: dict[str, Callable[[], Awaitable[Result]]] = {}
         self.unreadable: set[str] = set()
+        self.checks: list[tuple[str, bool]] = [("memory_nodes", True), ("schema_version", True)]
 
     async def execute(
         self,
@@ -131,15 +133,25 @@ class Node:
     """A running server and its parts."""
 
     services: Services
-    sessions: Sessions
+    server: Server
     engine: FakeEngine
-    bus: Bus
-    target: str
+
+    @property
+    def sessions(self) -> Sessions:
+        return self.server.sessions
+
+    @property
+    def bus(self) -> Bus:
+        return self.services.bus
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server.http_address}"
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Wire]:
         options = [("grpc.max_receive_message_length", 1 << 26), ("grpc.max_send_message_length", 1 << 26)]
-        async with grpc.aio.insecure_channel(self.target, options=options) as channel:
+        async with grpc.aio.insecure_channel(str(self.server.grpc_address), options=options) as channel:
             stream = channel.stream_stream(f"/{SERVICE}/Stream")()
             try:
                 yield Wire(stream)
@@ -163,12 +175,28 @@ def services(engine: FakeEngine) -> Services:
 @pytest.fixture
 def serve(engine: FakeEngine, services: Services) -> Serve:
     @asynccontextmanager
-    async def open_node(limits: Limits = Limits()) -> AsyncIterator[Node]:  # noqa: B008
+    async def open_node(
+        limits: Limits | None = None, authenticator: Authenticator | None = None, **given: Any
+    ) -> AsyncIterator[Node]:
+        members = {"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0", **given}
+        settings = Settings.model_validate(members)
         sessions = Sessions()
-        service = MemqlService(services, core_routes(), LocalAuthenticator(), sessions, limits)
-        settings = Settings.model_validate({"grpc_address": "127.0.0.1:0"})
-        async with serve_grpc(settings, [service.handlers()]) as address:
-            yield Node(services, sessions, engine, services.bus, str(address))
+
+        async def checks() -> Sequence[tuple[str, bool]]:
+            return engine.checks
+
+        health = Health(services.identity, sessions, checks)
+        health.started = True
+        async with open_server(
+            settings,
+            services,
+            authenticator=authenticator or LocalAuthenticator(),
+            routes=core_routes(),
+            sessions=sessions,
+            health=health,
+            limits=limits,
+        ) as server:
+            yield Node(services, server, engine)
 
     return open_node
 

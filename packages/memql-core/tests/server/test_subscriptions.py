@@ -72,7 +72,7 @@ class Store:
 
 @pytest.fixture
 async def store(database: Database, services: Services) -> AsyncIterator[Store]:
-    services.tail = LogTail(EventLog(database), services.bus, poll_seconds=0.1)
+    services.tail = LogTail(EventLog(database, lambda concept, payload: payload), services.bus, poll_seconds=0.1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(services.tail.run)
         yield Store(database, services)
@@ -175,9 +175,7 @@ async def test_a_live_id_is_replaced(wire: Wire, store: Store) -> None:
         {"config": {"resumeAfter": "nonsense"}},
     ],
 )
-async def test_a_subscription_that_makes_no_sense_is_refused(
-    wire: Wire, store: Store, members: dict[str, Any]
-) -> None:
+async def test_a_subscription_that_makes_no_sense_is_refused(wire: Wire, store: Store, members: dict[str, Any]) -> None:
     answer = await subscribe(wire, **members)
     assert (answer["eventType"], answer["error"]) == ("subscription-error", "INVALID_ARGUMENT")
 
@@ -276,9 +274,7 @@ async def test_a_commit_that_comes_late_is_neither_lost_nor_repeated(node: Node,
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_however_often_it_reconnects_a_client_gets_every_event_once(
-    node: Node, store: Store, seed: int
-) -> None:
+async def test_however_often_it_reconnects_a_client_gets_every_event_once(node: Node, store: Store, seed: int) -> None:
     dice = random.Random(seed)
     total, written, received, cursor = 120, 0, [], ""
     done = anyio.Event()

@@ -55,13 +55,15 @@ async def open_server(
     health: Health,
     http_routes: Sequence[web.AbstractRouteDef] = (),
     grpc_handlers: Sequence[grpc.GenericRpcHandler] = (),
+    limits: Limits | None = None,
 ) -> AsyncIterator[Server]:
     """Listen while the block runs; leaving it stops at once, so drain first.
 
+    :param limits: bounds of gRPC streams; those of the settings unless given.
     :raises MemqlError: ``CONFIG_INVALID`` when a listener cannot be bound.
     """
-    limits = Limits(inflight=settings.stream_max_inflight)
-    service = MemqlService(services, routes, authenticator, sessions, limits)
+    stream_limits = limits or Limits(inflight=settings.stream_max_inflight)
+    service = MemqlService(services, routes, authenticator, sessions, stream_limits)
     gateway = QueryGateway(services, authenticator, OriginPolicy(settings.http_allowed_origins))
     bridge = WebSocketBridge(services, routes, authenticator, sessions, settings)
     local_only = isinstance(authenticator, LocalOwner)
