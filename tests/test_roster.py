@@ -64,7 +64,7 @@ def test_loading_an_entry_point_gives_the_role_with_the_port_of_the_roster(roste
     for entry in roster.values():
         if entry["role"]:
             role = loaded[entry["role"]]
-            assert (role.name, role.port, role.mesh) == (entry["role"], entry["port"], entry["mesh"])
+            assert (role.name, role.port, role.mesh_worker) == (entry["role"], entry["port"], entry["mesh"])
 
 
 def test_identity_is_never_a_mesh_worker(roster: Tables) -> None:

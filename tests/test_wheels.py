@@ -84,7 +84,7 @@ def test_core_alone_brings_no_database_server_and_no_editor_support(core_closure
 
 @pytest.mark.parametrize("role", ["bff", "voice", "cognition", "agent", "planner", "identity", "workbench"])
 def test_a_role_installs_alone_and_brings_only_what_it_declares(
-    role: str, wheels: Path, core_closure: set[str], projects: Tables, tmp_path: Path
+    role: str, wheels: Path, core_closure: set[str], projects: Tables, roster: Tables, tmp_path: Path
 ) -> None:
     installed = _install(f"memql-{role}", wheels, tmp_path / "venv")
     own = {
@@ -93,7 +93,8 @@ def test_a_role_installs_alone_and_brings_only_what_it_declares(
     }
     other_roles = {name for name in projects if name not in ("memql-core", "memql-mesh", f"memql-{role}")}
     assert not other_roles & installed
-    assert {f"memql-{role}", "memql-mesh", "memql-core"} <= installed
+    assert {f"memql-{role}", "memql-core"} <= installed
+    assert ("memql-mesh" in installed) is roster[f"memql-{role}"]["mesh"]
     extra = installed - core_closure - own - {f"memql-{role}", "memql-mesh"}
     assert not extra or own - {"memql-core", "memql-mesh"}, f"{role} brings {sorted(extra)} without declaring it"
     roles = _run(
