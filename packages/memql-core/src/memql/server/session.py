@@ -21,6 +21,7 @@ import anyio
 
 from memql.auth import Actor
 from memql.errors import Code, MemqlError
+from memql.server import metrics
 from memql.server.codec import BadFrameError, Codec, Request
 from memql.server.gate import QueryGate
 from memql.server.limits import Limits
@@ -243,11 +244,14 @@ class Session:
 
     async def _run(self, call: Call) -> None:
         gated = call.route.is_query and self._gate.limited
+        began, outcome = time.perf_counter(), "closed"
         try:
             failure = await self._attempt(call, gated=gated)
+            outcome = "ok" if failure is None else failure.status.name
             if failure is not None:
                 await self.send(call.route.failure(call, failure), call.message_id)
         finally:
+            metrics.observe(call.route.name, outcome, time.perf_counter() - began)
             del self._inflight[call.request_id]
             if gated:
                 self._gate.leave()

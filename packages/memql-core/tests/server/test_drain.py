@@ -1,0 +1,93 @@
+"""Draining: clients and probes are told, running requests finish, then streams end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import grpc
+import pytest
+from aiohttp import ClientSession, WSMsgType
+from prometheus_client import REGISTRY
+
+from memql.wire.messages import ClientHello
+from memql.wire.structs import from_struct
+
+if TYPE_CHECKING:
+    from conftest import Node, Wire  # type: ignore[import-not-found]
+
+pytestmark = pytest.mark.anyio
+
+
+async def ended(wire: Wire) -> grpc.StatusCode:
+    with anyio.fail_after(10), pytest.raises(grpc.aio.AioRpcError) as error:
+        while True:
+            await wire.stream.read()
+    return error.value.code()
+
+
+async def probe(node: Node, path: str) -> int:
+    async with ClientSession() as http, http.get(f"{node.url}{path}") as response:
+        return response.status
+
+
+async def test_clients_that_know_notices_get_one_and_probes_turn_while_requests_are_served(node: Node) -> None:
+    async with node.connect() as told, node.connect() as untold:
+        await told.send(ClientHello(features=["drain-notice"]))
+        await told.receive("server_hello")
+        await untold.send(ClientHello())
+        await untold.receive("server_hello")
+        assert await probe(node, "/healthz") == 200
+        node.sessions.begin_drain(35.0)
+        notice = from_struct((await told.message("event")).payload)
+        assert notice == {"eventType": "server-draining", "graceSeconds": 35}
+        assert (await probe(node, "/healthz"), await probe(node, "/readyz")) == (503, 503)
+        assert await probe(node, "/livez") == 200
+        await untold.query("rows 0", "q")
+        assert (await untold.receive()).name == "query_result"
+        async with node.connect() as late:
+            await late.query("rows 0", "q")
+            await late.receive("query_result")
+
+
+async def test_running_requests_finish_and_new_ones_are_sent_elsewhere(node: Node) -> None:
+    async with anyio.create_task_group() as tasks, node.connect() as busy, node.connect() as idle:
+        await busy.query("wait", "q1")
+        await idle.query("rows 0", "q")
+        await idle.receive("query_result")
+        with anyio.fail_after(10):
+            await node.engine.waiting.wait()
+        tasks.start_soon(node.server.drain, 0.0, 20.0)
+        assert await ended(idle) is grpc.StatusCode.UNAVAILABLE
+        await busy.query("rows 0", "q2")
+        refused = await busy.message("query_error")
+        assert (refused.request_id, refused.error.code) == ("q2", "Unavailable")
+        assert refused.error.metadata["retryable"] == "true"
+        async with node.connect() as late:
+            assert await ended(late) is grpc.StatusCode.UNAVAILABLE
+        node.engine.release.set()
+        assert (await busy.message("query_result")).request_id == "q1"
+        assert await ended(busy) is grpc.StatusCode.UNAVAILABLE
+    assert len(node.sessions) == 0
+
+
+async def test_the_budget_ends_what_does_not_end_itself(node: Node) -> None:
+    before = REGISTRY.get_sample_value("memql_streams_closed_total", {"reason": "drain"}) or 0
+    async with node.connect() as wire:
+        await wire.query("wait", "q1")
+        with anyio.fail_after(10):
+            await node.engine.waiting.wait()
+            await node.server.drain(0.0, 0.05)
+        assert await ended(wire) is grpc.StatusCode.UNAVAILABLE
+    assert node.engine.stopped == 1
+    assert REGISTRY.get_sample_value("memql_streams_closed_total", {"reason": "drain"}) == before + 1
+
+
+async def test_sockets_are_closed_as_going_away(node: Node) -> None:
+    async with ClientSession() as http, http.ws_connect(f"{node.url}/memql/ws") as socket:
+        await socket.receive()
+        await node.server.drain(0.0, 5.0)
+        with anyio.fail_after(10):
+            while (await socket.receive()).type not in {WSMsgType.CLOSE, WSMsgType.CLOSED}:
+                pass
+        assert socket.close_code == 1001
