@@ -88,16 +88,14 @@ class Projector:
 
     def node(self, row: Row, *, payload: bool = True) -> str:
         """A node: its intrinsics and payload, as JSON text."""
-        pieces = [
-            "'{\"id\":' || " + self.member(row, "id", ()),
-            "',\"concept\":' || " + self.member(row, "concept", ()),
-            "',\"type\":' || " + self.member(row, "type", ()),
-            "',\"createdAt\":' || " + self.member(row, "createdAt", ()),
-            "',\"createdBy\":' || " + self.member(row, "createdBy", ()),
-        ]
-        if payload:
-            pieces.append("',\"payload\":' || " + self.member(row, "payload", ()))
-        return " || ".join(pieces) + " || '}'"
+        # Ids, concepts and types hold no character that JSON escapes.
+        key = next(iter(row.concepts)) if len(row.concepts) == 1 else f"' || {row.column('concept')} || '"
+        whole = f",\"payload\":' || {self.payload(row)}::text || '" if payload else ""
+        return (
+            f'\'{{"id":"\' || {row.column("id")} || \'","concept":"{key}","type":"\' || {row.column("type")} '
+            f'|| \'","createdAt":"\' || memql_moment({row.column("created_at")}) || \'","createdBy":\' '
+            f"|| to_json({row.column('created_by')})::text || '{whole}}}'"
+        )
 
     def selected(self, row: Row, paths: Sequence[tuple[str, tuple[str | int, ...]]]) -> str:
         """A node with its id and the selected members only."""
