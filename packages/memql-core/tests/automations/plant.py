@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from memql.auth import system
 from memql.automations import Automations, Options
 from memql.engine.assembly import build_engine
 from memql.engine.engine import Engine
+from memql.engine.ports import BuiltinExecutor
 from memql.events import Bus, Event
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog
@@ -121,11 +122,18 @@ async def place_order(database: Database, catalog: Catalog, name: str) -> None:
 
 @asynccontextmanager
 async def process(
-    database: Database, catalog: Catalog, *, node: str = "node", options: Options | None = None
+    database: Database,
+    catalog: Catalog,
+    *,
+    node: str = "node",
+    options: Options | None = None,
+    executors: Mapping[str, BuiltinExecutor] | None = None,
 ) -> AsyncIterator[Process]:
     """A running process over a migrated database."""
     bus = RecordingBus()
     engine = build_engine(database, catalog, publish=bus.publish, node=node)
+    for name, executor in (executors or {}).items():
+        engine.builtins.register(name, executor)
     async with Automations.open(
         database=database, bus=bus, runner=engine.logic, catalog=catalog, node=node, options=options
     ) as automations:
