@@ -102,6 +102,17 @@ def test_relationships_are_resolved_to_concept_ids(catalog: Catalog) -> None:
     assert ("v1:ops:route", "contains", "jobIds", "v1:ops:job", True) in pairs
 
 
+def test_paths_are_followed_through_blocks_variants_and_lists(catalog: Catalog) -> None:
+    user, visit = catalog.concepts["v1:identity:user"], catalog.concepts["v1:ops:visit"]
+    score, accepted = visit.path(("detail", "score")), user.path(("legalAcceptance", 0, "acceptedAt"))
+    assert score is not None
+    assert score.type == ast.ScalarType("int")
+    assert accepted is not None
+    assert accepted.is_datetime
+    assert user.path(("groupIds", 0)) is None
+    assert user.path(("preferences", "nothing")) is None
+
+
 def test_a_relationship_on_a_field_belongs_to_the_concept(ops_tree: Sources) -> None:
     text = 'concept c { a string @relationship(type="parent", field="b", target=job) b string }'
     assert load(ops_tree, text).concepts["v1:ops:c"].relationships[0].field == "b"

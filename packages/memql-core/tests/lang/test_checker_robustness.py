@@ -19,7 +19,7 @@ def tokens_of(tree: Sources) -> list[str]:
     return sorted({token for text in tree.files.values() for token in TOKEN.findall(text)})
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_damaged_tree_gives_findings_and_no_exception(ops_tree: Sources, data: st.DataObject) -> None:
     known = tokens_of(ops_tree)
@@ -61,15 +61,17 @@ def repeated(count: int) -> Sources:
     return Sources({"many/things.memql": text})
 
 
+def seconds(sources: Sources) -> float:
+    """Processor time, so that what else the machine does is not counted."""
+    start = time.process_time()
+    assert load_tree(sources).findings == ()
+    return time.process_time() - start
+
+
 def test_a_large_tree_is_checked_in_time_that_grows_with_its_size() -> None:
     load_tree(repeated(5))
-    times = []
-    for count in (60, 240):
-        sources = repeated(count)
-        start = time.perf_counter()
-        assert load_tree(sources).findings == ()
-        times.append(time.perf_counter() - start)
-    assert times[1] < 12 * times[0]
+    small, large = (min(seconds(repeated(count)) for _ in range(3)) for count in (50, 200))
+    assert large < 10 * small
 
 
 def test_a_long_ring_and_a_deep_chain_are_walked_without_recursion() -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table reads best with one case on a line
 from __future__ import annotations
 
 import pytest

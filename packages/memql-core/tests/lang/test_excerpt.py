@@ -48,8 +48,8 @@ def test_without_the_source_only_the_first_line_is_shown() -> None:
 
 def test_json_has_the_place_in_numbers() -> None:
     assert finding_to_json(finding(2, 5, 10)) == {
-        "severity": "error", "code": "unknown-type", "message": "no such type", "file": "a/b.memql", "line": 2, "column": 5,
-        "endLine": 2, "endColumn": 10,
+        "severity": "error", "code": "unknown-type", "message": "no such type", "file": "a/b.memql", "line": 2,
+        "column": 5, "endLine": 2, "endColumn": 10,
     }  # fmt: skip
 
 

@@ -142,6 +142,13 @@ class Field:
     """JSON Schema keywords: pattern, minLength, maxLength, minimum, maximum."""
 
     @property
+    def members(self) -> tuple[Field, ...]:
+        """The declared fields inside: of a block, of a list's items, or of all branches of a variant."""
+        if self.fields is not None:
+            return self.fields
+        return tuple(member for branch in self.variants.values() for member in branch)
+
+    @property
     def is_datetime(self) -> bool:
         """Whether values are instants."""
         return isinstance(self.type, ast.ScalarType) and self.type.name == "datetime"
@@ -196,16 +203,21 @@ class Concept(Construct):
         return None
 
     def path(self, segments: tuple[str | int, ...]) -> Field | None:
-        """The declared field a payload path ends at; None when it leaves what is declared (open objects, list items)."""
-        fields: tuple[Field, ...] | None = self.fields
+        """The declared field a payload path ends at, through blocks, variants and lists of blocks.
+
+        None when it leaves what is declared (open objects, list items), or means different fields in two branches.
+        """
+        members: tuple[Field, ...] = self.fields
         found: Field | None = None
         for segment in segments:
-            if fields is None:
+            if isinstance(segment, int) and found is not None and isinstance(found.type, ast.ListType):
+                found = None
+                continue
+            matches = [candidate for candidate in members if candidate.name == segment]
+            if not matches or any(candidate != matches[0] for candidate in matches):
                 return None
-            found = next((candidate for candidate in fields if candidate.name == segment), None)
-            if found is None:
-                return None
-            fields = found.fields
+            found = matches[0]
+            members = found.members
         return found
 
 

@@ -54,7 +54,7 @@ CODES: Final[Mapping[str, CodeRow]] = {
         bad_namespace="A namespace is not lower-case words joined by colons.",
         bad_concept_name="A concept's name is not lower camel case.",
         unknown_type="A type that does not exist.",
-        bad_constraint="A constraint that does not fit the type, excludes everything, or a default that is not of the type.",
+        bad_constraint="A constraint that does not fit the type or excludes everything, or a default of another type.",
         bad_variant="The branches of a variant and the values of its discriminator differ.",
         bad_relationship="A relationship of unknown type, direction, field or target.",
         missing_relationship="A collection or reference without the relationship that makes it one.",
@@ -101,7 +101,7 @@ CODES: Final[Mapping[str, CodeRow]] = {
         seed_owner="A seed for each user of a concept without ownerUserId.",
         unclassified="Nothing says who may call a query or mutation.",
         uses_disabled="An enabled construct needs a disabled one; a warning when that one is callable.",
-        schema_breaking="A schema change under one major that stored rows may not survive; a warning while there are none.",
+        schema_breaking="A schema change under one major that stored rows may not survive; a warning without rows.",
     ),
     **_warnings(
         unused_import="An import that is never used.",

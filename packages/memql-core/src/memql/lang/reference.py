@@ -1,6 +1,6 @@
 """The language reference page, made from the tables the checker itself runs on.
 
-``python -m memql.lang.reference > docs/language-reference.md`` writes it; a test holds the committed page to this output.
+``python -m memql.lang.reference > docs/language-reference.md`` writes it; a test holds the committed page to it.
 """
 
 from __future__ import annotations

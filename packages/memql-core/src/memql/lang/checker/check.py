@@ -24,12 +24,26 @@ class RowPath:
 
 @dataclass(slots=True)
 class PredicateFacts:
-    """What a spec or trait refers to, the predicates it names included."""
+    """What a spec or trait reads, the predicates it ``names`` included; ``paths`` are only its own."""
 
     row: bool = False
     actor: bool = False
     sound: bool = True
     paths: list[RowPath] = field(default_factory=list)
+    names: list[Declared] = field(default_factory=list)
+
+    def absorb(self, other: PredicateFacts) -> bool:
+        """Take over what a named predicate reads; whether that was anything new."""
+        before = (self.row, self.actor, self.sound)
+        self.row |= other.row
+        self.actor |= other.actor
+        self.sound &= other.sound
+        return before != (self.row, self.actor, self.sound)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it reads both rows and the actor."""
+        return self.row and self.actor
 
     @property
     def is_context(self) -> bool:

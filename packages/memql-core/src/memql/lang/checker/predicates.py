@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from memql.lang import ast
 from memql.lang.catalog import Concept, Spec
 from memql.lang.checker.build import common
@@ -20,8 +22,7 @@ def read_predicates(check: Check) -> dict[str, Spec]:
     """Check and build every spec and trait."""
     declared = [one for one in check.tree.declared if one.space == "predicates"]
     own = {one: _own_facts(check, one) for one in declared}
-    for one in declared:
-        check.predicates[one] = _closure(one, own)
+    check.predicates.update(_settle_facts(own))
     for one in declared:
         check_uses(check, own[one])
         _judge(check, one, own[one])
@@ -37,28 +38,29 @@ def _own_facts(check: Check, declared: Declared) -> Facts:
     return env.facts
 
 
-def _closure(start: Declared, own: dict[Declared, Facts]) -> PredicateFacts:
-    """The facts of a predicate with those of all it names."""
-    out = PredicateFacts()
-    pending, seen = [start], {start}
+def _settle_facts(own: dict[Declared, Facts]) -> dict[Declared, PredicateFacts]:
+    """What each predicate reads, with what those it names read: facts spread to the namers until nothing changes."""
+    known: dict[Declared, PredicateFacts] = {}
+    namers: dict[Declared, list[Declared]] = {}
+    for one, facts in own.items():
+        named = [use.declared for use in facts.uses if not use.in_relation and use.declared in own]
+        known[one] = PredicateFacts(facts.row, facts.actor, facts.sound, facts.row_paths, named)
+        for target in named:
+            namers.setdefault(target, []).append(one)
+    pending = list(known)
     while pending:
-        facts = own[pending.pop()]
-        out.row |= facts.row
-        out.actor |= facts.actor
-        out.sound &= facts.sound
-        out.paths.extend(facts.row_paths)
-        direct = (use.declared for use in facts.uses if not use.in_relation)
-        fresh = [named for named in direct if named in own and named not in seen]
-        seen.update(fresh)
-        pending.extend(fresh)
-    return out
+        source = pending.pop()
+        pending.extend(namer for namer in namers.get(source, ()) if known[namer].absorb(known[source]))
+    return known
 
 
 def _judge(check: Check, declared: Declared, own: Facts) -> None:
     facts = check.predicates[declared]
     if not facts.sound:
         return
-    if facts.row and facts.actor:
+    if facts.is_mixed:
+        if any(check.predicates[named].is_mixed for named in facts.names):
+            return  # told there
         check.report.error(
             "spec-mixed", declared.span,
             f"{declared.name} reads both rows and the actor; make two, or put the actor inside a relationship function",
@@ -110,13 +112,24 @@ def _normal(path: tuple[str, ...]) -> tuple[str, ...]:
 def check_uses(check: Check, facts: Facts) -> None:
     """Hold the row paths of the predicates a filter names against the concept it names them on."""
     for use in facts.uses:
-        known = check.predicates.get(use.declared)
-        if known is None or use.concept is None:
+        if use.concept is None:
             continue
-        for path in known.paths:
-            if problem := _row_problem(use.concept, path):
-                check.report.error("unknown-field", use.span, f"{use.declared.name} does not fit here: {problem}")
-                break
+        problems = (_row_problem(use.concept, path) for path in _paths(check, use.declared))
+        if problem := next(filter(None, problems), ""):
+            check.report.error("unknown-field", use.span, f"{use.declared.name} does not fit here: {problem}")
+
+
+def _paths(check: Check, start: Declared) -> Iterator[RowPath]:
+    """The row paths of a predicate and of all it names."""
+    pending, seen = [start], {start}
+    while pending:
+        facts = check.predicates.get(pending.pop())
+        if facts is None:
+            continue
+        yield from facts.paths
+        fresh = [named for named in facts.names if named not in seen]
+        seen.update(fresh)
+        pending.extend(fresh)
 
 
 def _row_problem(concept: Concept | None, path: RowPath) -> str:
