@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,10 +36,34 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
+def new_directory() -> Path:
     # Not pytest's directory: other accounts cannot reach it, and as root the server runs under another one.
-    directory = Path(tempfile.mkdtemp(prefix="memql home ' "))
+    return Path(tempfile.mkdtemp(prefix="memql home ' "))
+
+
+@pytest.fixture
+def empty_home() -> Iterator[Path]:
+    """A home where nothing ever ran."""
+    directory = new_directory()
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def used_home() -> Iterator[Path]:
+    directory = new_directory()
+    cluster = Cluster(directory)
+    cluster.enter(60.0)
+    cluster.leave()
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def home(used_home: Path) -> Iterator[Path]:
+    """A home whose server has run before."""
+    directory = new_directory()
+    subprocess.run(["cp", "-a", f"{used_home}/.", str(directory)], check=True)
     yield directory
     shutil.rmtree(directory)
 
@@ -62,7 +87,8 @@ def row(short: str) -> NewVersion:
     )
 
 
-async def test_the_first_user_starts_it_and_the_last_one_out_stops_it(home: Path) -> None:
+async def test_the_first_user_starts_it_and_the_last_one_out_stops_it(empty_home: Path) -> None:
+    home = empty_home
     async with embedded_server(home) as first:
         async with embedded_server(home) as second:
             assert second == first
@@ -190,10 +216,10 @@ async def test_a_writer_killed_inside_its_transaction_leaves_nothing(database: D
     assert await database.fetch("SELECT id FROM memory_heads") == [("v1:ops:job:0",)]
 
 
-async def test_what_an_interrupted_start_left_behind_does_not_matter(home: Path) -> None:
-    (home / "postgres.partial" / "base").mkdir(parents=True)
-    (home / "postgres.partial" / "PG_VERSION").write_text("18\n")
-    async with embedded_server(home) as server:
+async def test_what_an_interrupted_start_left_behind_does_not_matter(empty_home: Path) -> None:
+    (empty_home / "postgres.partial" / "base").mkdir(parents=True)
+    (empty_home / "postgres.partial" / "PG_VERSION").write_text("18\n")
+    async with embedded_server(empty_home) as server:
         assert answers(server)
 
 
@@ -208,6 +234,8 @@ async def test_a_stale_pid_file_of_a_living_process_is_not_mistaken_for_a_server
 
 async def test_a_home_with_a_long_path_gets_its_socket_elsewhere(home: Path) -> None:
     deep = home / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    (home / "postgres").rename(deep / "postgres")
     async with embedded_server(deep) as server:
         assert answers(server)
         assert server.socket_directory != server.data
@@ -216,7 +244,6 @@ async def test_a_home_with_a_long_path_gets_its_socket_elsewhere(home: Path) -> 
 
 
 async def test_data_of_another_major_version_is_refused_with_advice(home: Path) -> None:
-    (home / "postgres").mkdir()
     (home / "postgres" / "PG_VERSION").write_text("14\n")
     with pytest.raises(MemqlError, match="created by PostgreSQL 14") as raised:
         async with embedded_server(home):

@@ -157,9 +157,7 @@ class Database:
                 await connection.close()
 
     def statistics(self) -> dict[str, int]:
-        """Counters of the pool, by psycopg's names (``pool_size``, ``requests_waiting``,
-        ``connections_lost``...).
-        """
+        """Counters of the pool, by psycopg's names (``pool_size``, ``requests_waiting``, ``connections_lost``...)."""
         return self._pool.get_stats()
 
     async def _pooled(self, call: _Call, work: Work[T]) -> T:
@@ -225,9 +223,7 @@ class DirectConnection:
         return await self.run(lambda connection: _execute(connection, statement, params))
 
     async def notifications(self, timeout: float) -> list[psycopg.Notify]:
-        """What arrived on the channels listened to: returns on the first batch, or empty after ``timeout``
-        seconds.
-        """
+        """What arrived on the channels listened to: returns on the first batch, or empty after ``timeout`` seconds."""
 
         async def work(connection: Connection) -> list[psycopg.Notify]:
             return [notify async for notify in connection.notifies(timeout=timeout, stop_after=1)]

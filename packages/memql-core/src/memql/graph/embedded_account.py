@@ -134,9 +134,7 @@ def _unprivileged() -> Account:
 
 
 def _make_reachable(directory: Path) -> None:
-    """Let other accounts pass through (not list) the directories above, else the server cannot get to its
-    files.
-    """
+    """Let other accounts pass through (not list) the directories above, else the server cannot get to its files."""
     directory.mkdir(parents=True, exist_ok=True)
     for prefix in (directory, *directory.parents):
         mode = prefix.stat().st_mode

@@ -58,9 +58,7 @@ _SETTINGS = {
 
 
 class Cluster:
-    """One process's use of the server of a home; blocking, so that :func:`embedded_server` runs it in a
-    thread.
-    """
+    """One process's use of the server of a home; blocking, so that :func:`embedded_server` runs it in a thread."""
 
     def __init__(self, home: Path) -> None:
         self._home = home.expanduser().absolute()
@@ -198,9 +196,7 @@ class Cluster:
         raise MemqlError(Code.UNAVAILABLE, f"the embedded PostgreSQL (pid {server.pid}) does not stop")
 
     def _socket_directory(self, account: Account) -> Path:
-        """The data directory, or a private one in the temporary directory when that path is too long for a
-        socket.
-        """
+        """The data directory, or a private one in the temporary directory when that path is too long for a socket."""
         if len(os.fsencode(self._data / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
             return self._data
         name = sha256(os.fsencode(self._data)).hexdigest()[:12]

@@ -70,8 +70,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A stored version: of the latest one all members, of an earlier one the same without
-    ``previous_seq``."""
+    """A stored version: of the latest one all members, of an earlier one the same without ``previous_seq``."""
 
     id: str
     created_at: datetime
@@ -198,8 +197,7 @@ async def heads(target: Database | Connection, ids: Iterable[str], *, store: Sto
 
 
 async def last_live(target: Database | Connection, node_id: str, *, store: Store = Store.MEMORY) -> Head | None:
-    """The newest version of a full id that is no tombstone, even if a tombstone follows it; None without
-    one."""
+    """The newest version of a full id that is no tombstone, even if a tombstone follows it; None without one."""
     row = await _one(target, _SQL_LAST_LIVE[store], (node_id,))
     return None if row is None else Head(*row)
 

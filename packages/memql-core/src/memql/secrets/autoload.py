@@ -1,6 +1,4 @@
-"""Opening the genesis envelope at start: set-if-absent below the process environment (spec "Secrets",
-autoload).
-"""
+"""Opening the genesis envelope at start: set-if-absent below the process environment (spec "Secrets", autoload)."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoadedEnvelope:
-    """An opened envelope. ``source`` is ``genesis:b64`` or ``genesis:path``; values do not show in
-    representations.
-    """
+    """An opened envelope. ``source`` is ``genesis:b64`` or ``genesis:path``; values do not show in representations."""
 
     source: str
     values: Mapping[str, str] = field(repr=False)

@@ -1,6 +1,4 @@
-"""The genesis envelope: the shared settings of a cluster as environment text, sealed as one blob (spec
-"Secrets").
-"""
+"""The genesis envelope: the shared settings of a cluster as environment text, sealed as one blob (spec "Secrets")."""
 
 from __future__ import annotations
 
