@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import rfc8785
 
 from memql.errors import Code, MemqlError
@@ -20,6 +21,7 @@ __all__ = [
     "CONCEPT_ID",
     "SHORT_ID",
     "ParsedId",
+    "canonical_json",
     "content_id",
     "derived_id",
     "new_id",
@@ -30,6 +32,9 @@ __all__ = [
 
 CONCEPT_ID = re.compile(r"v[0-9]+(?::[A-Za-z_][A-Za-z0-9_]*){2,}")
 SHORT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,199}")
+_EXACT = 2**53
+"""Integers of this size and beyond have no exact double, hence no canonical form."""
+_encode = msgspec.json.encode
 _FALLBACK = re.compile(r"(v[0-9]+:[^:]+:[^:]+):(.+)", re.DOTALL)
 
 
@@ -77,13 +82,33 @@ def qualify(value: str, concept: str) -> str:
     )
 
 
+def canonical_json(value: Any) -> bytes:
+    """The RFC 8785 form of a JSON value.
+
+    Where no number is a float and all keys are ASCII, sorted compact JSON is that form, and is made in C.
+
+    :raises rfc8785.CanonicalizationError: for a value that has none, such as an integer beyond 2**53.
+    """
+    return _encode(value, order="sorted") if _is_plain(value) else rfc8785.dumps(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str | bool) or value is None:
+        return True
+    if isinstance(value, int):
+        return -_EXACT < value < _EXACT
+    if isinstance(value, dict):
+        return "".join(value).isascii() and all(map(_is_plain, value.values()))
+    return isinstance(value, list) and all(map(_is_plain, value))
+
+
 def content_id(concept: str, payload: Mapping[str, Any], salt: str = "") -> str:
     """The short id derived from content: lower-hex SHA-256 of the RFC 8785 JSON of concept and payload."""
     body: dict[str, Any] = {"concept": concept, "payload": payload}
     if salt:
         body["salt"] = salt
     try:
-        canonical = rfc8785.dumps(body)
+        canonical = canonical_json(body)
     except rfc8785.CanonicalizationError as error:
         raise MemqlError(
             Code.VALIDATION_FAILED,
