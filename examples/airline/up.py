@@ -27,7 +27,7 @@ The airline example is loaded. In a second terminal, with .venv/bin on the PATH 
   memql query 'queryHubs({limit: 5})'                                   hubs, by city
   memql query 'queryDepartures({airport: "ABQ", carrier: "AA"})'        follow routes
   memql query 'logicDistance({from: "ABQ", to: "ORD"})'                 a body that reads and calls host code
-  memql subscribe --concept v1:airline:notice                           leave it open, and in a third terminal:
+  memql subscribe v1:airline:notice                                     leave it open, and in a third terminal:
   memql import v1:airline:disruption examples/airline/data/disruptions.csv
   memql query 'history(id=="v1:airline:route:AA-ABQ-DFW")'              what the automation did to a route
   memql query 'queryDisruptedCount()'
@@ -80,9 +80,8 @@ def _fill(node: subprocess.Popen[bytes]) -> bool:
 
 
 def _count(concept: str) -> int:
-    counted = subprocess.run([MEMQL, "query", "--json", f"count {concept}"], capture_output=True, text=True, check=True)
-    answer = json.loads(counted.stdout)
-    return int(answer.get("meta", answer.get("result", {}).get("meta", {}))["count"])
+    counted = subprocess.run([MEMQL, "query", "--raw", f"count {concept}"], capture_output=True, text=True, check=True)
+    return int(json.loads(counted.stdout)["meta"]["count"])
 
 
 if __name__ == "__main__":
