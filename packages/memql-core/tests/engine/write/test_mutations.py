@@ -252,3 +252,45 @@ async def test_a_mutation_joins_the_transaction_of_its_caller(boards: World) -> 
         await boards.database.transaction(work)
     assert await boards.database.fetch("SELECT * FROM memory_nodes") == []
     assert not boards.events
+
+
+async def test_a_write_and_its_audit_row_commit_together(boards: World) -> None:
+    node = await boards.call("mutationAddBoard", {})
+    await boards.call("mutationSetStatus", {"boardId": node["id"], "status": "x"})
+    xids = await boards.database.fetch(
+        "SELECT xid FROM memory_nodes WHERE concept = 'v1:platform:auditEntry' OR updated"
+    )
+    assert len(xids) == 2
+    assert len(set(xids)) == 1
+    assert [event.topic.rpartition(".")[2] for event in boards.events[1:]] == [
+        "v1:ops:board",
+        "v1:ops:board",
+        "v1:platform:auditEntry",
+    ]
+
+
+async def test_a_retried_mutation_gives_up_only_after_its_count(
+    boards: World, boards_catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from memql.engine.write.pipeline import Pipeline
+    from memql.lang.catalog import Retry
+
+    mutation = replace(boards_catalog.mutations["mutationDated"], retry=Retry(2))
+    failures = [MemqlError(Code.UNAVAILABLE, "away")] * 2
+    run = Pipeline.run
+
+    async def flaky(self: Any, intent: Any, ctx: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await run(self, intent, ctx)
+
+    monkeypatch.setattr(Pipeline, "run", flaky)
+    await boards.writer.mutate(mutation, {"text": "a"}, boards.context(U1))
+    failures.extend([MemqlError(Code.UNAVAILABLE, "away")] * 3)
+    with pytest.raises(MemqlError, match="away"):
+        await boards.writer.mutate(mutation, {"text": "b"}, boards.context(U1))
+    failures[:] = [MemqlError(Code.VALIDATION_FAILED, "never")]
+    with pytest.raises(MemqlError, match="never"):
+        await boards.writer.mutate(mutation, {"text": "c"}, boards.context(U1))

@@ -214,7 +214,7 @@ class Pipeline:
             return await self._locked(node_id, decide, intent, within, connection)
 
         outcome = await self._database.transaction(work)
-        self._emit(events, ctx)
+        self.emit(events, ctx)
         return outcome
 
     async def _locked(
@@ -261,10 +261,11 @@ class Pipeline:
         )
         shown = intent.rules.masked(row.payload)
         events = events_of(row, shown, updated=version.updated, old_status=old_status, cause=ctx.cause)
-        self._emit(events, ctx)
+        self.emit(events, ctx)
         return Outcome(row, written=True)
 
-    def _emit(self, events: Iterable[Event], ctx: RequestContext) -> None:
+    def emit(self, events: Iterable[Event], ctx: RequestContext) -> None:
+        """Publish what has committed, or hand it to the owner of the transaction the call is part of."""
         if ctx.deferred is not None:
             ctx.deferred.extend(events)
             return

@@ -13,7 +13,7 @@ from memql.engine.context import RequestContext, format_instant
 from memql.engine.ports import Reader
 from memql.engine.result import Meta, Result
 from memql.engine.values import ValueTables, bind_args
-from memql.engine.write.audit import audit_row
+from memql.engine.write.audit import AUDIT_CONCEPT, audit_row
 from memql.engine.write.intents import Intent
 from memql.engine.write.mutations import MutationPlan, compile_mutation
 from memql.engine.write.payloads import PayloadRules
@@ -22,7 +22,7 @@ from memql.engine.write.requests import RawPlans, RawWrite, known_concept
 from memql.engine.write.tables import load_tables
 from memql.errors import MemqlError
 from memql.events.event import Event
-from memql.graph.database import Database
+from memql.graph.database import Connection, Database
 from memql.ids import new_id
 from memql.lang.catalog import Catalog, Mutation
 from memql.secrets.keys import MasterKey
@@ -109,20 +109,19 @@ class GraphWriter:
             mutation's class, and those of :meth:`memql.engine.write.pipeline.Pipeline.run`.
         """
         plan = self._current().mutation(mutation)
+        if mutation.audit:
+            self.rules(AUDIT_CONCEPT)
         bound = bind_args(mutation.args, args, mutation.name)
         intent: Intent | None = None
         try:
             tables = await self.tables(ctx) if plan.needs_tables else None
             intent = plan.intent(bound, ctx, tables, self._reader())
-            result = await self._repeated(plan, intent, ctx)
+            return await self._repeated(plan, intent, ctx)
         except MemqlError as error:
             if mutation.audit:
                 apart = replace(ctx, connection=None, deferred=None)
                 await self._audit(mutation, intent.id if intent else None, error, apart)
             raise
-        if mutation.audit:
-            await self._audit(mutation, result.meta.server_id, None, ctx)
-        return result
 
     async def insert(
         self, concept: str, payload: Mapping[str, Any], ctx: RequestContext, *, id: str | None = None
@@ -167,12 +166,32 @@ class GraphWriter:
         attempts = retry.count if retry is not None and ctx.connection is None else 0
         for attempt in range(attempts):
             try:
-                return await self.run(intent, ctx)
+                return await self._attempt(plan, intent, ctx)
             except MemqlError as error:
                 if not error.retryable:
                     raise
             await anyio.sleep(_RETRY_PAUSE * 2**attempt)
-        return await self.run(intent, ctx)
+        return await self._attempt(plan, intent, ctx)
+
+    async def _attempt(self, plan: MutationPlan, intent: Intent, ctx: RequestContext) -> Result:
+        """Run once; with ``@audit`` the row about it commits with the write."""
+        if not plan.mutation.audit:
+            return await self.run(intent, ctx)
+        if ctx.connection is not None:
+            return await self._audited(plan, intent, ctx)
+        events: list[Event] = []
+
+        async def work(connection: Connection) -> Result:
+            return await self._audited(plan, intent, replace(ctx, connection=connection, deferred=events))
+
+        result = await self._database.transaction(work)
+        self._pipeline.emit(events, ctx)
+        return result
+
+    async def _audited(self, plan: MutationPlan, intent: Intent, ctx: RequestContext) -> Result:
+        result = await self.run(intent, ctx)
+        await self._audit(plan.mutation, result.meta.server_id, None, ctx)
+        return result
 
     async def _audit(
         self, mutation: Mutation, target: str | None, error: MemqlError | None, ctx: RequestContext
