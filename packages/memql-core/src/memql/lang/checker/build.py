@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from memql.lang.checker.check import Check
-from memql.lang.checker.marks import read_common
 from memql.lang.checker.tree import Declared
 
 __all__ = ["common"]
@@ -19,6 +19,6 @@ def common(check: Check, declared: Declared) -> dict[str, Any]:
         "namespace": declared.namespace,
         "file": declared.file.path,
         "span": declared.decl.span,
-        "annotations": read_common(check.report, declared.marks, declared.decl.doc, declared.enabled),
+        "annotations": replace(check.annotations[declared], enabled=declared.enabled),
         "scope": declared.scope(),
     }

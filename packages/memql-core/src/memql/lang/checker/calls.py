@@ -237,7 +237,7 @@ def _object_argument(
 
 def _publish_event(expr: ast.Call, env: Env, check: Checker) -> Value:
     argument = expr.args[0]
-    check(argument, env)
+    check(argument, env.at("LW"))
     if env.owner.role == "decision policy":
         env.error("cqs", expr.span, f"{env.owner.title} only answers; publish from a logic or an automation")
     if isinstance(argument, ast.ObjectExpr):

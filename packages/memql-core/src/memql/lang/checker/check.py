@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from memql.lang import ast
-from memql.lang.catalog import ArgSpec, Concept
+from memql.lang.catalog import Annotations, ArgSpec, Concept
 from memql.lang.checker.names import Names
 from memql.lang.checker.report import Report
 from memql.lang.checker.tree import Declared, Tree
@@ -62,6 +62,7 @@ class Check:
     config_keys: Collection[str]
     executors: Collection[str] | None
     concepts: dict[str, Concept] = field(default_factory=dict)
+    annotations: dict[Declared, Annotations] = field(default_factory=dict)
     args: dict[Declared, tuple[ArgSpec, ...] | None] = field(default_factory=dict)
     bound: dict[Declared, Concept] = field(default_factory=dict)
     """The concept in the signature of a query, mutation, shape or seed."""

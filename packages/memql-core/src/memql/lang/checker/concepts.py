@@ -69,7 +69,7 @@ def _row_rule(check: Check, declared: Declared, concept: Concept) -> RowRule | N
             "bad-row-authz", mark.span, 'name exactly one of owner="field", via="spec", clusterOwner and public'
         )
         return None
-    if owner and concept.field(owner) is None and owner != "createdBy":
+    if owner and concept.field(owner) is None and owner not in ("id", "createdBy"):
         known = [field.name for field in concept.fields]
         hint = did_you_mean(owner, known) or f"; it has: {listing(known)}"
         check.report.error("bad-row-authz", mark.span, f"{concept.key} has no field {owner!r}{hint}")

@@ -15,6 +15,7 @@ from memql.lang.checker.concepts import finish_concepts, read_concepts, read_rel
 from memql.lang.checker.declare import declare, parse_sources
 from memql.lang.checker.evolution import check_evolution
 from memql.lang.checker.graph import check_references
+from memql.lang.checker.marks import read_common
 from memql.lang.checker.models import read_builtins, read_prompts, read_providers
 from memql.lang.checker.mutations import read_mutations
 from memql.lang.checker.names import Names
@@ -90,6 +91,7 @@ def version_of_sources(sources: Sources) -> str:
 def _run(check: Check, version: str) -> Catalog:
     for declared in check.tree.declared:
         check.by_key.setdefault((declared.space, declared.key), declared)
+        check.annotations[declared] = read_common(check.report, declared.marks, declared.decl.doc, declared.enabled)
     check.names.bind_imports()
     read_concepts(check)
     read_relationships(check)

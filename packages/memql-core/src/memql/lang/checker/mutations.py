@@ -60,6 +60,7 @@ def _mutation(check: Check, declared: Declared) -> Mutation | None:
     _check_target(check, declared, write, concept)
     _check_entries(check, declared, write, concept)
     merge = _merge_fields(check, declared, write, concept)
+    retry = read_retry(check.report, declared.marks)
     if concept is None or not env.facts.sound:
         return None
     access = _access(check, declared, write, condition, concept)
@@ -74,7 +75,7 @@ def _mutation(check: Check, declared: Declared) -> Mutation | None:
         merge_fields=merge,
         audit=declared.marks.has("audit"),
         idempotent=declared.marks.has("idempotent"),
-        retry=read_retry(check.report, declared.marks),
+        retry=retry,
         access=access,
     )
 
@@ -165,9 +166,7 @@ def _merge_fields(check: Check, declared: Declared, write: ast.Write, concept: C
         return ()
     names = declared.marks.strings("mergeFields")
     if write.kind != "update":
-        check.report.error(
-            "merge-fields", mark.span, f"@mergeFields is for an update; {declared.name} has an {write.kind}"
-        )
+        check.report.error("merge-fields", mark.span, f"@mergeFields is for an update, and {declared.name} has none")
         return ()
     for name in names:
         field = concept.field(name) if concept else None

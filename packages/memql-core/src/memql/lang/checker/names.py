@@ -173,11 +173,12 @@ class Names:
                 return near
         if len(everywhere) == 1:
             target = everywhere[0]
+            home = target.file.directory or target.namespace.replace(":", ".")
             plural = next(plural for plural, kind in MODULES.items() if kind == target.kind)
             self.report.warn(
                 "implicit-import",
                 span,
-                f"{name!r} is in {target.file.path}; import it: use {target.file.directory}.{plural}.{{ {name} }}",
+                f"{name!r} is in {target.file.path}; import it: use {home}.{plural}.{{ {name} }}",
             )
         return everywhere
 

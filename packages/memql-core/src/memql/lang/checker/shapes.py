@@ -68,7 +68,11 @@ def _check_path(check: Check, declared: Declared, item: ast.ShapePath) -> None:
     if not rest:
         _bad(check, item, f"{dotted!r} is no path; name a member, for example {root}.id")
     elif root == "actor":
-        if not declared.marks.has("actor") and not unmarked:
+        if rest[0] in ("partition", "partitions"):
+            check.report.error(
+                "legacy-form", item.span, f"{dotted} is retired; there is one partition, so leave it out"
+            )
+        elif not declared.marks.has("actor") and not unmarked:
             _bad(check, item, f"{dotted} reads the actor; mark the shape with @actor")
         elif rest[0] not in ACTOR_FIELDS:
             hint = did_you_mean(rest[0], ACTOR_FIELDS) or f"; it has: {', '.join(ACTOR_FIELDS)}"
