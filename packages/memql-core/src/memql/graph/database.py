@@ -97,9 +97,9 @@ class Database:
             name=application_name,
         )
         database = cls(pool, direct, call_timeout)
-        await _guarded(_Call(), _probe(conninfo), connect_timeout + 1.0)
-        await _guarded(_Call(), pool.open(wait=True, timeout=connect_timeout), connect_timeout + 1.0)
         try:
+            await _guarded(_Call(), _probe(conninfo), connect_timeout + 1.0)
+            await _guarded(_Call(), pool.open(wait=True, timeout=connect_timeout), connect_timeout + 1.0)
             yield database
         finally:
             with anyio.CancelScope(shield=True):
@@ -178,10 +178,15 @@ class Database:
         """
         while True:
             connection = await self._pool.getconn()
-            if not _has_unread(connection) or await _answers(connection):
-                return connection
-            await connection.close()
-            await self._pool.putconn(connection)
+            alive = False
+            try:
+                alive = not _has_unread(connection) or await _answers(connection)
+                if alive:
+                    return connection
+                await connection.close()
+            finally:
+                if not alive:
+                    await self._pool.putconn(connection)
 
 
 class DirectConnection:

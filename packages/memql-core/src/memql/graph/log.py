@@ -147,7 +147,8 @@ async def append(target: Database | Connection, version: NewVersion, *, store: S
 
     One statement: on a :class:`Database` it commits by itself, on a connection it joins the open transaction.
 
-    :raises MemqlError: ``CONFLICT`` with ``details.constraint`` when a unique index refuses the row.
+    :raises MemqlError: ``CONFLICT`` with ``details.constraint`` when a unique index refuses the row. On a connection
+        that is psycopg's ``UniqueViolation``, which the enclosing :meth:`Database.run` translates.
     """
     row = await _one(target, _SQL_APPEND[store], parameters(version))
     assert row is not None
