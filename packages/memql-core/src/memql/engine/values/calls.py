@@ -15,11 +15,17 @@ from memql.errors import Code as ErrorCode
 from memql.errors import MemqlError
 from memql.ids import derived_id, new_id
 from memql.lang import ast
+from memql.lang.functions import FUNCTIONS
 
 if TYPE_CHECKING:
     from memql.engine.values.compiler import Compiler
 
 __all__ = ["compile_call"]
+
+_PLACES: Final = {"filter": frozenset("FW"), "write": frozenset("W"), "logic": frozenset("WL")}
+"""Where functions may stand, by mode: the places of the function table. Arguments of calls around filters are
+compiled as filter values, hence their W."""
+_WHERE: Final = {"filter": "in a filter", "write": "in a write block or an argument", "logic": "in a body"}
 
 
 def compile_call(compiler: Compiler, call: ast.Call) -> Code:
@@ -33,24 +39,20 @@ def compile_call(compiler: Compiler, call: ast.Call) -> Code:
         return _accessor(compiler, callee, call)
     if not isinstance(callee, ast.Name):
         raise MemqlError(ErrorCode.UNKNOWN_FUNCTION, "only names and accessors such as x.First() can be called")
-    if special := _SPECIAL.get(callee.name):
+    name = callee.name
+    function = FUNCTIONS.get(name)
+    if function is None:
+        return _construct(compiler, name, call)
+    if _PLACES[compiler.mode].isdisjoint(function.places):
+        code = ErrorCode.SYNTAX_ERROR if name == "si" else ErrorCode.INVALID_ARGUMENT
+        raise MemqlError(code, f"{name}(..) cannot stand {_WHERE[compiler.mode]}", position=call.span.start)
+    if call.named or not function.accepts(len(call.args)):
+        given = "named arguments" if call.named else f"{len(call.args)} arguments"
+        raise MemqlError(ErrorCode.INVALID_ARGUMENT, f"{name} is called as {function.signature}, got {given}")
+    if special := _SPECIAL.get(name):
         return special(compiler, call)
-    if pure := PURE.get(callee.name):
-        _check_count(callee.name, call, pure.least, pure.most)
-        parts = [compiler.compile(arg) for arg in call.args]
-        return strict(compiler.forgiving(pure.run, parts), *parts)
-    return _construct(compiler, callee.name, call)
-
-
-def _check_count(name: str, call: ast.Call, least: int, most: int | None) -> None:
-    count = len(call.args)
-    if call.named or count < least or (most is not None and count > most):
-        if most is None:
-            wanted = f"at least {least}"
-        else:
-            wanted = str(least) if least == most else f"{least} to {most}"
-        given = "named ones" if call.named else str(count)
-        raise MemqlError(ErrorCode.INVALID_ARGUMENT, f"{name} takes {wanted} positional arguments, got {given}")
+    parts = [compiler.compile(arg) for arg in call.args]
+    return strict(compiler.forgiving(PURE[name], parts), *parts)
 
 
 def _text_argument(name: str, call: ast.Call) -> str:
@@ -68,7 +70,8 @@ def _accessor(compiler: Compiler, callee: ast.Member, call: ast.Call) -> Code:
             f".{callee.name}(..) is no accessor; the accessors are "
             ".Nodes() .First() .Last() .Len() .Count() .Empty() .Ran()",
         )
-    _check_count(f".{callee.name}", call, 0, 0)
+    if call.args or call.named:
+        raise MemqlError(ErrorCode.INVALID_ARGUMENT, f".{callee.name}() takes no arguments")
     base = callee.base
     if isinstance(base, ast.Name) and base.name not in ("args", "actor", "now", "payload"):
         return strict(operation, roots.raw_binding_code(base.name))
@@ -79,23 +82,19 @@ def _accessor(compiler: Compiler, callee: ast.Member, call: ast.Call) -> Code:
 
 
 def _now(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("now", call, 0, 0)
     return Code(lambda env: env.now)
 
 
 def _coalesce(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("coalesce", call, 1, None)
     return first_given([compiler.compile(arg) for arg in call.args])
 
 
 def _cond(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("cond", call, 3, 3)
     test, then, otherwise = call.args
     return choose(compiler.condition(test), compiler.compile(then), compiler.compile(otherwise))
 
 
 def _canonical_id(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("canonicalId", call, 2, 2)
     value, concept = call.args
     part = compiler.compile(value)
     match concept:
@@ -116,7 +115,6 @@ def _concept_key(compiler: Compiler, name: Any) -> str:
 
 
 def _new_id(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("newId", call, 0, 0)
     return Code(_next_id)
 
 
@@ -131,7 +129,6 @@ def _variable(system_only: bool) -> Callable[[Compiler, ast.Call], Code]:
     name = "systemVar" if system_only else "var"
 
     def compile_variable(compiler: Compiler, call: ast.Call) -> Code:
-        _check_count(name, call, 1, 2)
         compiler.needs_tables = True
         wanted = compiler.compile(call.args[0])
         otherwise = compiler.compile(call.args[1]) if len(call.args) > 1 else None
@@ -147,7 +144,6 @@ def _secret(system_only: bool) -> Callable[[Compiler, ast.Call], Code]:
     name = "systemSecret" if system_only else "secret"
 
     def compile_secret(compiler: Compiler, call: ast.Call) -> Code:
-        _check_count(name, call, 1, 1)
         if not compiler.allow_secrets:
             raise MemqlError(ErrorCode.INVALID_ARGUMENT, f"{name}(..) may stand only in the argument of a builtin")
         compiler.needs_tables = True
@@ -199,13 +195,7 @@ def _effect(make: Callable[..., Invocation], *parts: Code) -> Code:
     return Code(None, run_async)
 
 
-def _require_body(compiler: Compiler, name: str) -> None:
-    if compiler.mode != "logic":
-        raise MemqlError(ErrorCode.INVALID_ARGUMENT, f"{name}(..) can be called only in bodies and steps")
-
-
 def _spec(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("spec", call, 1, 1)
     name = _text_argument("spec", call)
     key = compiler.scope.predicates.get(name, name)
     spec = compiler.catalog.specs.get(key)
@@ -215,8 +205,6 @@ def _spec(compiler: Compiler, call: ast.Call) -> Code:
 
 
 def _policy(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("policy", call, 1, 2)
-    _require_body(compiler, "policy")
     name = _text_argument("policy", call)
     key = compiler.scope.policies.get(name, name)
     args = compiler.compile(call.args[1]) if len(call.args) > 1 else constant({})
@@ -224,8 +212,6 @@ def _policy(compiler: Compiler, call: ast.Call) -> Code:
 
 
 def _si(compiler: Compiler, call: ast.Call) -> Code:
-    _check_count("si", call, 1, 4)
-    _require_body(compiler, "si")
     name = _text_argument("si", call)
     key = compiler.scope.prompts.get(name, name)
     rest = [compiler.compile(arg) for arg in call.args[1:]]
@@ -238,7 +224,6 @@ def _si(compiler: Compiler, call: ast.Call) -> Code:
 
 
 def _publish_event(compiler: Compiler, call: ast.Call) -> Code:
-    _require_body(compiler, "publishEvent")
     return _effect(_publication, _argument(compiler, "publishEvent", call))
 
 
@@ -266,7 +251,8 @@ def _construct(compiler: Compiler, name: str, call: ast.Call) -> Code:
     target = compiler.catalog.callable(key)
     if target is None:
         raise MemqlError(ErrorCode.UNKNOWN_FUNCTION, f"{name} is neither a function nor a construct that can be called")
-    _require_body(compiler, name)
+    if compiler.mode != "logic":
+        raise MemqlError(ErrorCode.INVALID_ARGUMENT, f"{name}(..) can be called only in bodies and steps")
     if target.key in compiler.catalog.builtins:
         with compiler.secrets_allowed():
             argument = _argument(compiler, name, call)

@@ -7,7 +7,6 @@ Each takes evaluated values. Those that are lazy, read the environment, or have 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from memql.engine.values import results
@@ -17,7 +16,7 @@ from memql.engine.values.text import BLANK, is_blank, json_text, text_hash, text
 from memql.errors import Code, MemqlError
 from memql.ids import SHORT_ID, short_id
 
-__all__ = ["PURE", "Pure", "canonical_id", "coalesce", "concat"]
+__all__ = ["PURE", "canonical_id", "coalesce", "concat"]
 
 
 def coalesce(*values: Any) -> Any:
@@ -66,39 +65,30 @@ def _error(message: Any) -> Any:
     raise MemqlError(Code.INVALID_ARGUMENT, text_of(message))
 
 
-@dataclass(frozen=True, slots=True)
-class Pure:
-    """A function of values; ``most`` is None when it takes any number of arguments from ``least`` on."""
-
-    run: Callable[..., Any]
-    least: int
-    most: int | None
-
-
-PURE: Final[Mapping[str, Pure]] = {
-    "concat": Pure(concat, 1, None),
-    "toString": Pure(text_of, 1, 1),
-    "json": Pure(json_text, 1, 1),
-    "hash": Pure(text_hash, 1, 1),
-    "shortId": Pure(lambda value: short_id(_text("shortId", value)), 1, 1),
-    "lower": Pure(lambda value: _text("lower", value).lower(), 1, 1),
-    "upper": Pure(lambda value: _text("upper", value).upper(), 1, 1),
-    "trim": Pure(lambda value: _text("trim", value).strip(BLANK), 1, 1),
-    "contains": Pure(_contains, 2, 2),
-    "addDuration": Pure(add_duration, 2, 2),
-    "daysBetween": Pure(days_between, 2, 2),
-    "first": Pure(results.first, 1, 1),
-    "last": Pure(results.last, 1, 1),
-    "len": Pure(results.length, 1, 1),
-    "sum": Pure(results.total, 1, 2),
-    "avg": Pure(results.average, 1, 2),
-    "min": Pure(results.least, 1, 2),
-    "max": Pure(results.greatest, 1, 2),
-    "field": Pure(results.field_of, 2, 2),
-    "exists": Pure(lambda value: not is_missing(value), 1, 1),
-    "error": Pure(_error, 1, 1),
+PURE: Final[Mapping[str, Callable[..., Any]]] = {
+    "concat": concat,
+    "toString": text_of,
+    "json": json_text,
+    "hash": text_hash,
+    "shortId": lambda value: short_id(_text("shortId", value)),
+    "lower": lambda value: _text("lower", value).lower(),
+    "upper": lambda value: _text("upper", value).upper(),
+    "trim": lambda value: _text("trim", value).strip(BLANK),
+    "contains": _contains,
+    "addDuration": add_duration,
+    "daysBetween": days_between,
+    "first": results.first,
+    "last": results.last,
+    "len": results.length,
+    "sum": results.total,
+    "avg": results.average,
+    "min": results.least,
+    "max": results.greatest,
+    "field": results.field_of,
+    "exists": lambda value: not is_missing(value),
+    "error": _error,
 }
-"""Name to function."""
+"""Name to function; how many arguments each takes is in :data:`memql.lang.functions.FUNCTIONS`."""
 
 
 def is_missing(value: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import Any, Final
 
 from memql.engine.values.operators import ARITHMETIC, is_number, order, type_name
@@ -125,58 +126,53 @@ def _ran(value: Any) -> bool:
     return value is not None and value is not NOT_RAN
 
 
-def _numbers(value: Any, path: Any, function: str) -> list[Any]:
-    items = items_of(value, function)
-    found = [descend(item, _segments(function, path)) for item in items] if path is not None else items
-    present = [number for number in found if number is not None]
-    for number in present:
+def _values_at(value: Any, path: Any, function: str) -> list[Any]:
+    """What stands at a path below every element, nulls left out."""
+    segments = _segments(function, path)
+    found = (descend(item, segments) for item in items_of(value, function))
+    return [item for item in found if item is not None]
+
+
+def _numbers_at(value: Any, path: Any, function: str) -> list[Any]:
+    numbers = _values_at(value, path, function)
+    for number in numbers:
         if not is_number(number):
-            raise MemqlError(
-                Code.INVALID_ARGUMENT,
-                f"{function} adds numbers; {path or 'the list'} holds {type_name(number)}",
-            )
-    return present
+            raise MemqlError(Code.INVALID_ARGUMENT, f"{function} adds numbers, but {path} holds {type_name(number)}")
+    return numbers
 
 
-def total(value: Any, path: Any = None) -> Any:
+def total(value: Any, path: Any) -> Any:
     """``sum(x, "path")``: nulls are skipped; of nothing, 0.
 
     :raises MemqlError: ``INVALID_ARGUMENT`` when a value is no number or the sum does not fit.
     """
-    result: Any = 0
-    for number in _numbers(value, path, "sum"):
-        result = ARITHMETIC["+"](result, number)
-    return result
+    return reduce(ARITHMETIC["+"], _numbers_at(value, path, "sum"), 0)
 
 
-def average(value: Any, path: Any = None) -> Any:
+def average(value: Any, path: Any) -> Any:
     """``avg(x, "path")``: nulls are skipped; of nothing, null."""
-    numbers = _numbers(value, path, "avg")
-    return ARITHMETIC["/"](total(numbers), len(numbers)) if numbers else None
+    numbers = _numbers_at(value, path, "avg")
+    return ARITHMETIC["/"](reduce(ARITHMETIC["+"], numbers), len(numbers)) if numbers else None
 
 
 def _extreme(value: Any, path: Any, function: str, better: Callable[[Any, Any], bool]) -> Any:
-    items = items_of(value, function)
-    found = [descend(item, _segments(function, path)) for item in items] if path is not None else items
     best: Any = None
-    for candidate in found:
-        if candidate is None:
-            continue
-        if best is not None and is_number(best) != is_number(candidate):
-            raise MemqlError(Code.INVALID_ARGUMENT, f"{function} cannot compare text with numbers")
+    for candidate in _values_at(value, path, function):
         if not (is_number(candidate) or isinstance(candidate, str)):
             raise MemqlError(Code.INVALID_ARGUMENT, f"{function} compares numbers or texts, got {type_name(candidate)}")
+        if best is not None and is_number(best) != is_number(candidate):
+            raise MemqlError(Code.INVALID_ARGUMENT, f"{function} cannot compare text with numbers")
         if best is None or order(better, candidate, best):
             best = candidate
     return best
 
 
-def least(value: Any, path: Any = None) -> Any:
+def least(value: Any, path: Any) -> Any:
     """``min(x, "path")``: of numbers or of texts; nulls are skipped; of nothing, null."""
     return _extreme(value, path, "min", operator.lt)
 
 
-def greatest(value: Any, path: Any = None) -> Any:
+def greatest(value: Any, path: Any) -> Any:
     """``max(x, "path")``: of numbers or of texts; nulls are skipped; of nothing, null."""
     return _extreme(value, path, "max", operator.gt)
 
