@@ -115,9 +115,8 @@ def _check_entries(check: Check, declared: Declared, write: ast.Write, concept: 
         seen.add(entry.key)
         _check_entry(check, write, entry, concept)
     if write.kind != "insert" and "id" not in seen:
-        check.report.error(
-            "write-id", write.span, f"{write.kind} needs to know the row: id: args.{declared.name}Id, say"
-        )
+        name = concept.name if concept is not None else "row"
+        check.report.error("write-id", write.span, f"{write.kind} needs to know the row: id: args.{name}Id, say")
     if write.kind == "insert" and concept is not None and not spliced:
         _check_required(check, declared, write, concept, seen)
 

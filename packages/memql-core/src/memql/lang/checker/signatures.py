@@ -33,6 +33,6 @@ def read_signatures(check: Check) -> None:
 
 
 def _bind(check: Check, declared: Declared, name: str) -> None:
-    found = check.names.find(declared, "concepts", name, declared.decl.span)
+    found = check.names.find(declared, "concepts", name, declared.span)
     if found is not None:
         check.bound[declared] = check.concepts[found.key]
