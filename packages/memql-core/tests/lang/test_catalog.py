@@ -192,7 +192,7 @@ def test_context_specs_are_told_from_row_specs(catalog: Catalog) -> None:
 
 
 def test_a_spec_that_names_context_specs_is_one(ops_tree: Sources) -> None:
-    assert load(ops_tree, "spec requiresBoth { requiresAdmin; requiresUser }").specs["requiresBoth"].is_context
+    assert load(ops_tree, "spec requiresBoth { requiresAdmin; requiresClusterOwner }").specs["requiresBoth"].is_context
 
 
 # --- bodies, automations, models, tools, seeds -----------------------------------------------------------------------

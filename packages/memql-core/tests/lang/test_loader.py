@@ -36,15 +36,15 @@ def test_an_overlay_adds_files(tmp_path: Path) -> None:
 
 
 def test_an_overlay_replaces_a_file_of_the_same_path(tmp_path: Path) -> None:
-    write(tmp_path, {"common/traits.memql": "trait traitIsOpen { payload.open }\n"})
+    write(tmp_path, {"common/specs.memql": "spec specIsOpen { payload.open }\n"})
     specs = load_tree(read_sources([tmp_path])).require().specs
-    assert "traitIsOpen" in specs
-    assert "traitIsActive" not in specs
+    assert "specIsOpen" in specs
+    assert "requiresClusterOwner" not in specs
 
 
 def test_an_empty_file_removes_the_one_below(tmp_path: Path) -> None:
-    write(tmp_path, {"common/traits.memql": "\n"})
-    assert "traitIsActive" not in load_tree(read_sources([tmp_path])).require().specs
+    write(tmp_path, {"common/specs.memql": "\n"})
+    assert "requiresClusterOwner" not in load_tree(read_sources([tmp_path])).require().specs
 
 
 def test_later_overlays_lie_on_top(tmp_path: Path) -> None:
