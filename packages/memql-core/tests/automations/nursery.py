@@ -25,7 +25,7 @@ from memql.graph.database import Database
 from memql.lang.catalog import Catalog
 
 LEASE = 0.6
-OPTIONS = Options(lease=LEASE, read_every=0.05, take_over_every=0.05, leader_poll=0.1, retry_delay=0.05)
+OPTIONS = Options(lease=LEASE, read_every=0.05, take_over_every=0.05, retry_delay=0.05)
 
 SLOWLY = """
 @enabled @internal @executor("plant.nap") builtin plantNap { step string! }

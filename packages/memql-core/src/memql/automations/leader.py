@@ -47,9 +47,9 @@ SET epoch = held.epoch + 1, leader = EXCLUDED.leader, since = clock_timestamp(),
 RETURNING epoch
 """
 
-_CLOCK = f"SELECT clock_timestamp(), pg_backend_pid() IN ({_HOLDERS})"
+_CLOCK = f"SELECT clock_timestamp(), epoch = %s AND pg_backend_pid() IN ({_HOLDERS}) FROM cron_leadership"
 
-_BEAT = "UPDATE cron_leadership SET beat = clock_timestamp() WHERE epoch = %s"
+_BEAT = "UPDATE cron_leadership SET beat = clock_timestamp() WHERE epoch = %s RETURNING epoch"
 
 _DEPOSE = f"""
 SELECT pg_terminate_backend(holder.pid) FROM ({_HOLDERS}) AS holder, cron_leadership AS held
@@ -66,16 +66,16 @@ class Leadership:
         self._next_beat = 0.0
 
     async def clock(self) -> datetime:
-        """The database's time, once it is sure that the session still holds the lock.
+        """The database's time, once it is sure that the session still holds the lock and nobody has led since.
 
         :raises MemqlError: ``FAILED_PRECONDITION`` when it does not, ``UNAVAILABLE`` or ``TIMEOUT`` when the
             session does not answer: this process is no leader any more.
         """
-        now, held = (await self.call(_CLOCK))[0]
-        if not held:
-            raise MemqlError(Code.FAILED_PRECONDITION, "the session of the cron leader lost its lock")
+        ((now, leads),) = await self.call(_CLOCK, (self.epoch,))
+        if not leads:
+            raise MemqlError(Code.FAILED_PRECONDITION, "the session of the cron leader lost its lock or its epoch")
         if anyio.current_time() >= self._next_beat:
-            await self.call(_BEAT + " RETURNING epoch", (self.epoch,))
+            await self.call(_BEAT, (self.epoch,))
             self._next_beat = anyio.current_time() + _BEAT_EVERY
         assert isinstance(now, datetime)
         return now

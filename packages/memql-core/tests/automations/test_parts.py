@@ -1,0 +1,189 @@
+"""The small parts: cron instants, frontier, lanes, leases, guard, storms, stored events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memql.automations import Claim, Options, Subject
+from memql.automations.cron import check_schedule, instants, next_instant
+from memql.automations.frontier import Frontier
+from memql.automations.guard import Guard, Unguarded
+from memql.automations.lanes import Lanes
+from memql.automations.metrics import Counts
+from memql.automations.stored_event import decode_event, encode_event
+from memql.errors import Code, MemqlError
+from memql.events import Event
+
+pytestmark = pytest.mark.anyio
+
+NOON = datetime(2026, 3, 13, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first"),
+    [
+        ("0 15 6 * * *", datetime(2026, 3, 14, 6, 15, tzinfo=UTC)),
+        ("15 6 * * *", datetime(2026, 3, 14, 6, 15, tzinfo=UTC)),
+        ("*/20 * * * * *", datetime(2026, 3, 13, 12, 0, 20, tzinfo=UTC)),
+        ("0 0 0 1 1 *", datetime(2027, 1, 1, tzinfo=UTC)),
+        ("30 0 12 * * 0", datetime(2026, 3, 15, 12, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_schedules_have_seconds_first_and_are_in_utc(schedule: str, first: datetime) -> None:
+    assert next_instant(schedule, NOON) == first
+
+
+def test_instants_come_in_order_and_begin_after_the_given_one() -> None:
+    assert list(islice(instants("*/30 * * * * *", NOON), 3)) == [NOON + timedelta(seconds=30 * n) for n in (1, 2, 3)]
+
+
+def test_a_day_that_never_comes_has_no_instants() -> None:
+    assert next_instant("0 0 0 30 2 *", NOON) is None
+
+
+@pytest.mark.parametrize("schedule", ["", "* * *", "61 * * * * *", "a b c d e f", "* * * * * * *"])
+def test_what_is_no_schedule_is_refused(schedule: str) -> None:
+    with pytest.raises(MemqlError, match="no schedule"):
+        check_schedule(schedule)
+
+
+@given(st.datetimes(datetime(2025, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
+def test_stepping_through_instants_skips_none(after: datetime) -> None:
+    """A leader that stops after any instant and another that goes on from there see one sequence."""
+    one = list(islice(instants("*/7 */3 * * * *", after), 6))
+    resumed = [*one[:3], *islice(instants("*/7 */3 * * * *", one[2]), 3)]
+    assert one == resumed
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 20)), max_size=60))
+def test_the_frontier_never_passes_an_open_position(steps: list[tuple[bool, int]]) -> None:
+    frontier, held = Frontier(0), []
+    for opens, number in steps:
+        if opens:
+            position = frontier.read + number
+            held.append((position, frontier.open(position)))
+            frontier.advance(position)
+        elif held:
+            _, decide = held.pop(number % len(held))
+            decide()
+        expected = min((position for position, _ in held), default=frontier.read + 1) - 1
+        assert frontier.decided == expected
+
+
+async def test_lanes_bound_what_goes_at_once_and_keep_order() -> None:
+    active, most, order = 0, 0, []
+    gate = anyio.Event()
+
+    async with anyio.create_task_group() as group:
+        lanes = Lanes(group.start_soon, limit=3, limit_each=2, pending_each=100)
+
+        def job(name: str, number: int):  # type: ignore[no-untyped-def]
+            async def run() -> None:
+                nonlocal active, most
+                active += 1
+                most = max(most, active)
+                order.append((name, number))
+                await gate.wait()
+                active -= 1
+
+            return run
+
+        for number in range(6):
+            for name in ("a", "b"):
+                await lanes.put(name, job(name, number))
+        await anyio.wait_all_tasks_blocked()
+        assert active == 3
+        assert lanes.free == 0
+        gate.set()
+        await anyio.wait_all_tasks_blocked()
+    assert most == 3
+    assert [number for name, number in order if name == "a"] == list(range(6))
+
+
+async def test_a_full_lane_makes_its_feeder_wait() -> None:
+    gate = anyio.Event()
+    async with anyio.create_task_group() as group:
+        lanes = Lanes(group.start_soon, limit=1, limit_each=1, pending_each=1)
+        await lanes.put("a", gate.wait)
+        await anyio.wait_all_tasks_blocked()
+        await lanes.put("a", gate.wait)
+        with anyio.move_on_after(0.01) as waited:
+            await lanes.put("a", gate.wait)
+        assert waited.cancelled_caught
+        gate.set()
+
+
+async def test_a_crashing_job_takes_no_other_with_it() -> None:
+    done = anyio.Event()
+
+    async def crash() -> None:
+        raise RuntimeError("a bug")
+
+    async def fine() -> None:
+        done.set()
+
+    async with anyio.create_task_group() as group:
+        lanes = Lanes(group.start_soon, limit=1, limit_each=1, pending_each=10)
+        await lanes.put("a", crash)
+        await lanes.put("a", fine)
+        await done.wait()
+
+
+async def test_draining_finishes_what_runs_and_starts_nothing_more() -> None:
+    gate, ran = anyio.Event(), []
+
+    async def slow() -> None:
+        await gate.wait()
+        ran.append("slow")
+
+    async def waiting() -> None:
+        ran.append("waiting")
+
+    async with anyio.create_task_group() as group:
+        lanes = Lanes(group.start_soon, limit=1, limit_each=1, pending_each=10)
+        await lanes.put("a", slow)
+        await lanes.put("a", waiting)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(lanes.drain)
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+    assert ran == ["slow"]
+
+
+class Unreachable:
+    """Claims without a database."""
+
+    async def claim(self, subject: Subject) -> Claim | None:
+        raise MemqlError(Code.UNAVAILABLE, "the database cannot be reached")
+
+
+async def test_without_a_database_a_bounded_number_of_runs_goes_ahead() -> None:
+    now = 1000.0
+    counts = Counts()
+    options = Options(unguarded_runs=3, unguarded_window=60)
+    guard = Guard(Unreachable(), counts, options, clock=lambda: now)  # type: ignore[arg-type]
+    subject = Subject(name="a", key="k", event=b"")
+    for _ in range(3):
+        assert isinstance(await guard.admit(subject), Unguarded)
+    with pytest.raises(MemqlError, match="went ahead without it"):
+        await guard.admit(subject)
+    now += 61
+    assert isinstance(await guard.admit(subject), Unguarded)
+    assert (counts.claim_errors, counts.unguarded, counts.claimed) == (5, 4, 0)
+
+
+json_values = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), st.lists, max_leaves=8)
+
+
+@given(st.dictionaries(st.text(), json_values), st.text(), st.integers() | st.none())
+def test_an_event_survives_being_stored(payload: dict[str, object], cause: str, log_seq: int | None) -> None:
+    event = Event(
+        id="g:1:created", topic="a.b", payload=payload, timestamp=NOON, actor="me", cause=cause, log_seq=log_seq
+    )
+    assert decode_event(encode_event(event)) == event
