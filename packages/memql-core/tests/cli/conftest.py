@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from memql.cli.app import run
+from memql.cli.running import find_running
+from memql.graph.embedded import EmbeddedServer
 
 OPS_TREE = Path(__file__).parent.parent / "trees" / "ops"
 
@@ -74,3 +80,85 @@ def memql_process(clean_environment: Path) -> Memql:
 @pytest.fixture
 def ops_tree() -> Iterator[str]:
     yield str(OPS_TREE)
+
+
+@dataclass
+class UpNode:
+    """A ``memql up`` in a process of its own, with what it wrote to stderr so far."""
+
+    process: subprocess.Popen[str]
+    home: Path
+    environment: dict[str, str]
+    lines: list[str] = field(default_factory=list)
+    greeted: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
+
+    def listen(self) -> None:
+        """Take what the process writes, until it ends."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if line.startswith("Ctrl-C stops"):
+                self.greeted.set()
+        self.process.stderr.close()
+        self.greeted.set()
+
+    @property
+    def grpc(self) -> str:
+        """Where it listens."""
+        node = find_running(self.home)
+        assert node is not None, "".join(self.lines)
+        return node.grpc
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Signal it and give its exit code."""
+        self.process.send_signal(how)
+        code = self.process.wait(30)
+        self.listener.join(10)
+        return code
+
+
+def start_up(home: Path, dsn: str, *options: str) -> UpNode:
+    """Start ``memql up`` and wait until it greets."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MEMQL_", "IDENTITY_", "MEMORY_NODES_", "SERVER_"))
+    }
+    environment = {**kept, "MEMQL_HOME": str(home), "MEMQL_DATABASE_DSN": dsn, "MEMQL_SHUTDOWN_BUDGET": "5s"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "memql", "up", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    node = UpNode(process, home, environment)
+    assert node.greeted.wait(60), "".join(node.lines)
+    assert process.poll() is None, "".join(node.lines)
+    return node
+
+
+@pytest.fixture(scope="module")
+def up(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpNode]:
+    """One node for the tests of a module, with the worked examples' tree."""
+    name = f"memql_up_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        node = start_up(tmp_path_factory.mktemp("up"), postgres.dsn_of(name), "--tree", str(OPS_TREE))
+        yield node
+        if node.process.poll() is None:
+            node.stop()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def at_node(up: UpNode, memql: Memql, monkeypatch: pytest.MonkeyPatch) -> Memql:
+    """Run command lines in this process as somebody who sits beside the node."""
+    monkeypatch.setenv("MEMQL_HOME", str(up.home))
+    monkeypatch.setenv("MEMQL_DATABASE_DSN", up.environment["MEMQL_DATABASE_DSN"])
+    return memql

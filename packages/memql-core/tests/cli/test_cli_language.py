@@ -145,6 +145,6 @@ def _assert_clean(path: Path) -> None:
     for arguments in (["check", "--isolated"], ["format", "--isolated", "--check", "--line-length", "100"]):
         done = subprocess.run([ruff, *arguments, str(path)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(path.parent / "cache"), str(path)]
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(path.parent.parent / "mypy-cache"), str(path)]
     done = subprocess.run(mypy, capture_output=True, text=True, cwd=path.parent, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memql.client import Code, MemqlError
@@ -22,6 +22,7 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), plain), st.integers(0, 2**63), st.booleans(), st.text())
 def test_events_decode_to_what_was_encoded(payload: dict[str, Any], seq: int, gap: bool, cursor: str) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -37,6 +38,7 @@ def _overridden(payload: dict[str, Any]) -> dict[str, str]:
     return {key: value for key, value in {"topic": "t", "eventKind": "node_created"}.items() if key in payload}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), plain))
 def test_events_decode_as_the_generated_message_does(payload: dict[str, Any]) -> None:
     encoded = EventFrame("s", 301, datetime(1969, 12, 31, 23, 59, 59, 500000, UTC), payload).encode()
@@ -45,6 +47,7 @@ def test_events_decode_as_the_generated_message_does(payload: dict[str, Any]) ->
     assert event.ts == reference.ts
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z][A-Za-z0-9]{0,8}", fullmatch=True), plain))
 def test_arguments_that_a_double_holds_never_stand_in_the_text(arguments: dict[str, Any]) -> None:
     text, variables = call_text("queryX", arguments)

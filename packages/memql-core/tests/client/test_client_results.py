@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memql.client import Code, MemqlError, Result, Row
@@ -93,6 +93,7 @@ def test_only_what_surely_reads_counts_as_a_read(text: str, read: bool) -> None:
     assert is_read(text) is read
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_asked_about(text: str) -> None:
     assert is_read(text) in (True, False)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from memql.config import (
@@ -168,6 +169,7 @@ def test_durations_are_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
+@hypothesis_settings(deadline=None)
 @given(st.text())
 def test_a_duration_is_a_number_or_refused(text: str) -> None:
     try:
@@ -176,6 +178,7 @@ def test_a_duration_is_a_number_or_refused(text: str) -> None:
         assert "duration" in str(error)
 
 
+@hypothesis_settings(deadline=None)
 @given(st.one_of(st.just(""), st.just("localhost"), st.ip_addresses().map(str)), st.integers(0, 65535))
 def test_addresses_survive_being_written_and_read(host: str, port: int) -> None:
     address = Address(host, port)

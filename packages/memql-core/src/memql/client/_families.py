@@ -257,8 +257,13 @@ class Automations:
         link, flow, request_id = await self._session.open_flow(message, _run_is_over, timeout)
         try:
             async with aclosing(flow.frames):
+                accepted = False
                 async for frame in flow.frames:
-                    yield _run_event(frame)
+                    event = _run_message(frame)
+                    if not accepted and event.complete is not None and event.complete.error:
+                        raise _refused_run(event.complete)
+                    accepted = True
+                    yield _run_event(event)
             if flow.error is not None:
                 raise flow.error.error if isinstance(flow.error, LinkLostError) else flow.error
         finally:
@@ -276,8 +281,12 @@ def _run_is_over(frame: Frame) -> bool:
     return frame.name != "automation_run_event" or _run_message(frame).complete is not None
 
 
-def _run_event(frame: Frame) -> RunEvent:
-    message = _run_message(frame)
+def _refused_run(complete: messages.AutomationRunComplete) -> MemqlError:
+    code = Code(complete.error) if complete.error in Code.__members__ else Code.INTERNAL
+    return MemqlError(code, complete.error_message or complete.error)
+
+
+def _run_event(message: messages.AutomationRunEvent) -> RunEvent:
     if accepted := message.accepted:
         return RunEvent(
             kind="accepted",
@@ -306,7 +315,7 @@ def _run_event(frame: Frame) -> RunEvent:
         run_id=message.run_id,
         status=complete.status,
         duration_ms=complete.duration_ms,
-        error=complete.error or complete.error_message,
+        error=complete.error_message or complete.error,
         detail={
             "steps": complete.step_count,
             "code": Status(complete.error_code).name if complete.error_code else "",

@@ -15,6 +15,8 @@ from memql.errors import Code, MemqlError
 
 __all__ = ["GrpcTransport"]
 
+_STATUS_PATIENCE = 1.0
+_WRITE_FAILED = "Internal error from Core"
 _METHOD = "/znasllc.memql.v1.MemqlService/Stream"
 _OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -43,7 +45,7 @@ class GrpcTransport:
         self._target = target
 
     @classmethod
-    async def open(cls, target: Target, token: str, timeout: float) -> GrpcTransport:
+    async def open(cls, target: Target, token: str, timeout: float, *, patient: bool = False) -> GrpcTransport:
         """Dial and start the call; see :func:`memql.client._transport.open_transport`."""
         channel = _channel(target)
         try:
@@ -57,23 +59,27 @@ class GrpcTransport:
                 await channel.close()
             raise
         metadata = (("authorization", authorization(token)),) if token else ()
-        return cls(channel, channel.stream_stream(_METHOD)(metadata=metadata), target)
+        call = channel.stream_stream(_METHOD)(metadata=metadata)
+        if patient:
+            with anyio.move_on_after(_STATUS_PATIENCE):
+                await call.initial_metadata()
+        return cls(channel, call, target)
 
     async def send(self, data: bytes) -> None:
         """Write one envelope."""
         try:
             await self._call.write(data)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise await self._lost(error) from None
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            raise await self._lost() from None
 
     async def receive(self) -> bytes:
         """The next envelope."""
         try:
             data: Any = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise await self._lost(error) from None
+        except grpc.aio.AioRpcError:
+            raise await self._lost() from None
         if data is grpc.aio.EOF:
-            raise await self._lost(None)
+            raise await self._lost()
         assert isinstance(data, bytes)
         return data
 
@@ -83,18 +89,18 @@ class GrpcTransport:
         with anyio.CancelScope(shield=True):
             await self._channel.close()
 
-    async def _lost(self, error: BaseException | None) -> StreamLostError:
-        if self._call.done():
+    async def _lost(self) -> StreamLostError:
+        code, text = grpc.StatusCode.UNAVAILABLE, "the connection broke"
+        # A failed write does not know why; the status of the call does, once it has arrived.
+        with anyio.move_on_after(_STATUS_PATIENCE):
             code, text = await self._call.code(), await self._call.details()
-        elif isinstance(error, grpc.aio.AioRpcError):
-            code, text = error.code(), error.details()
-        else:
-            code, text = grpc.StatusCode.UNAVAILABLE, str(error or "")
         if code is grpc.StatusCode.OK:
             return StreamLostError()
+        unexplained = code is grpc.StatusCode.INTERNAL and _WRITE_FAILED in (text or "")
         message = text or code.name.lower().replace("_", " ")
         return StreamLostError(
-            MemqlError(_CODES.get(code, Code.UNAVAILABLE), f"the stream to {self._target} ended: {message}")
+            MemqlError(_CODES.get(code, Code.UNAVAILABLE), f"the stream to {self._target} ended: {message}"),
+            unexplained=unexplained,
         )
 
 

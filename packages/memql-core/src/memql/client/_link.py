@@ -173,6 +173,8 @@ class Link:
         """Set when the stream is gone."""
         self.error: MemqlError | None = None
         """Why it is gone; None when the server closed it in good order."""
+        self.unexplained = False
+        """Whether the reason it is gone may have been lost."""
         self.draining = anyio.Event()
         """Set when the server asked its clients to move."""
 
@@ -184,7 +186,8 @@ class Link:
                 await self._read()
                 group.cancel_scope.cancel()
         except* StreamLostError as lost:
-            self.error = _first(lost).error
+            first = _first(lost)
+            self.error, self.unexplained = first.error, first.unexplained
         except* MalformedMessageError as malformed:
             self.error = MemqlError(Code.INTERNAL, f"the server sent a malformed frame: {_first(malformed)}")
         finally:
@@ -240,7 +243,8 @@ class Link:
     async def hello(self, client_id: str, version: str, timeout: float) -> ServerInfo:
         """Greet and learn who answers.
 
-        :raises MemqlError: ``UNAVAILABLE`` when nobody greets back, or the server's refusal.
+        :raises MemqlError: the server's refusal, or ``UNAVAILABLE`` for another answer than a greeting.
+        :raises LinkLostError: when the stream ended first.
         """
         message = messages.ClientHello(
             client_id=client_id,
@@ -248,10 +252,7 @@ class Link:
             sdk_version=version,
             features=["json-rows", "event-seq", "drain-notice"],
         )
-        try:
-            frame = await self.request(MessageReply(), "client_hello", lambda _: bytes(message), timeout)
-        except LinkLostError as lost:
-            raise lost.error from None
+        frame = await self.request(MessageReply(), "client_hello", lambda _: bytes(message), timeout)
         greeting = frame.message()
         if not isinstance(greeting, messages.ServerHello):
             raise MemqlError(Code.UNAVAILABLE, f"expected a greeting from the server, got {frame.name!r}")

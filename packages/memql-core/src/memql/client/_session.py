@@ -31,8 +31,11 @@ _R = TypeVar("_R")
 TokenSource = str | Callable[[], Awaitable[str]] | None
 """A token, or a coroutine function that is asked for one on every dial."""
 
-_DRAIN_GRACE = 30.0
-_HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
+_DRAIN_GRACE = 30.0_HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
+
+
+class _UnexplainedError(Exception):
+    """A dial failed and the server's reason was lost on the way."""
 
 
 class Session:
@@ -215,8 +218,14 @@ class Session:
     # --- keeping a stream up ---
 
     async def _dial(self, group: TaskGroup) -> Link:
+        try:
+            return await self._dial_once(group, patient=False)
+        except _UnexplainedError:
+            return await self._dial_once(group, patient=True)
+
+    async def _dial_once(self, group: TaskGroup, *, patient: bool) -> Link:
         token = self._token if isinstance(self._token, str | None) else await self._token()
-        transport = await open_transport(self.target, token or "", self.timeout)
+        transport = await open_transport(self.target, token or "", self.timeout, patient=patient)
         link = Link(transport, self._on_push, self._on_end)
         group.start_soon(link.run, name="memql client stream")
         try:
@@ -224,6 +233,8 @@ class Session:
             for subscription in list(self._subscriptions.values()):
                 await self._announce(link, subscription)
         except LinkLostError as lost:
+            if link.unexplained and not patient:
+                raise _UnexplainedError from lost
             raise lost.error from None
         return link
 

@@ -14,11 +14,15 @@ _SCHEMES = ("bearer ", "guest ", "operator ", "worker ")
 
 
 class StreamLostError(Exception):
-    """The stream ended. ``error`` says why; it is None when the server closed in good order."""
+    """The stream ended. ``error`` says why; it is None when the server closed in good order.
 
-    def __init__(self, error: MemqlError | None = None) -> None:
+    ``unexplained`` tells that the server may have given a reason which was lost; see :func:`open_transport`.
+    """
+
+    def __init__(self, error: MemqlError | None = None, *, unexplained: bool = False) -> None:
         super().__init__(error)
         self.error = error
+        self.unexplained = unexplained
 
 
 class Transport(Protocol):
@@ -48,16 +52,18 @@ def authorization(token: str) -> str:
     return token if token.lower().startswith(_SCHEMES) else f"Bearer {token}"
 
 
-async def open_transport(target: Target, token: str, timeout: float) -> Transport:
+async def open_transport(target: Target, token: str, timeout: float, *, patient: bool = False) -> Transport:
     """Dial.
 
+    :param patient: give the server time to refuse before anything is sent: what gRPC learns from a refusal is
+        lost when a write finds the call ended.
     :raises MemqlError: ``UNAVAILABLE`` when nothing answers, ``UNAUTHENTICATED`` or ``FORBIDDEN`` when the
         credential is refused.
     """
     if target.transport == "grpc":
         from memql.client._grpc import GrpcTransport
 
-        return await GrpcTransport.open(target, token, timeout)
+        return await GrpcTransport.open(target, token, timeout, patient=patient)
     from memql.client._websocket import WebSocketTransport
 
     return await WebSocketTransport.open(target, token, timeout)
