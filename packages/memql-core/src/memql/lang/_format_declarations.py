@@ -35,15 +35,16 @@ def declaration_item(layout: Layout, decl: ast.Decl) -> Item:
 
 
 def _declaration(layout: Layout, decl: ast.Decl, head: str, items: Sequence[Item], indent: int) -> Lines:
+    first = decl.annotations[0].span.end if decl.annotations else decl.name_span.start
+    above = layout.leading(first, indent)[0] + _doc_lines(decl.doc, indent)
     notes = _annotations(layout, decl.annotations, indent)
     comments, _ = layout.leading(decl.name_span.start, indent)
     body = layout.block(head, items, decl.span, decl.name_span.start, indent)
-    docs = _doc_lines(decl.doc, indent)
     if len(notes) == 1 and not comments and (len(body) == 1 or layout.has_text):
         together = f"{notes[0]} {body[0].lstrip()}"
         if len(together) <= WIDTH and not layout.was_broken(decl.annotations[-1].span.end, decl.name_span.start):
-            return [*docs, together, *body[1:]]
-    return docs + notes + comments + body
+            return [*above, together, *body[1:]]
+    return above + notes + comments + body
 
 
 def _construct(layout: Layout, decl: ast.Decl) -> tuple[str, list[Item]]:
@@ -112,7 +113,7 @@ def _annotations(
     the line is full."""
     lines: Lines = [" " * indent + first] if first else []
     for annotation in annotations:
-        comments, _ = layout.leading(annotation.span.start, indent)
+        comments, _ = layout.leading(annotation.span.end, indent)
         text = annotation_text(annotation)
         fits = lines and len(lines[-1]) + 1 + len(text) <= WIDTH
         if fits and not comments and not layout.was_broken(after, annotation.span.start):
@@ -143,7 +144,11 @@ def _concept_items(layout: Layout, decl: ast.ConceptDecl) -> list[Item]:
 
 def _field_items(layout: Layout, fields: Sequence[ast.FieldDecl]) -> list[Item]:
     return [
-        Item(field.span, None if field.doc else _flat_field(layout, field), partial(_field_lines, layout, field))
+        Item(
+            field.span,
+            None if field.doc is not None else _flat_field(layout, field),
+            partial(_field_lines, layout, field),
+        )
         for field in fields
     ]
 

@@ -91,6 +91,22 @@ class Layout:
             self._last = end = comment.end
         return tail
 
+    @property
+    def mark(self) -> int:
+        """How many comments are placed."""
+        return self._next
+
+    def settled(self, body: Lines, mark: int, end: int, indent: int) -> Lines:
+        """The lines of something that ends at ``end`` with the comments inside it that found no finer place, and
+        those behind it on its line. The order of comments is kept: ``mark`` tells which ``body`` already has."""
+        has_some = self._next > mark
+        rest, _ = self.leading(end, indent)
+        if rest and has_some:
+            self._last = max(self._last, end)
+            return body + rest
+        body[-1] += self.place(end)
+        return rest + body
+
     # --- blocks ------------------------------------------------------------------------------------------------------
 
     def block(self, head: str, items: Sequence[Item], span: ast.Span, start: int, indent: int) -> Lines:
@@ -128,13 +144,12 @@ class Layout:
                 chunk.append("")
             elif not chunk:
                 blank = gap
+            mark = self.mark
             body = item.lines(indent)
-            inner, _ = self.leading(item.span.end, indent)
-            body[-1] += self.place(item.span.end)
             is_tall = airy and len(body) > 1
             if out and (blank or is_tall or before_is_tall):
                 out.append("")
-            out += chunk + inner + body
+            out += chunk + self.settled(body, mark, item.span.end, indent)
             before_is_tall = is_tall
         rest, blank = self.leading(end, indent)
         if out and rest and (blank or before_is_tall):
@@ -211,10 +226,9 @@ class Layout:
                 out.append("")
             out += comments
             comma = "," if index + 1 < len(parts) else last_comma
+            mark = self.mark
             lines = self.expr(value, inner, prefix, comma)
-            rest, _ = self.leading(value.span.end, inner)
-            out += rest + lines
-            out[-1] += self.place(value.span.end)
+            out += self.settled(lines, mark, value.span.end, inner)
         rest, _ = self.leading(end, inner)
         return [*out, *rest, " " * indent + closing]
 

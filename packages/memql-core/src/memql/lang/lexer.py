@@ -140,10 +140,10 @@ def _word_kinds(text: str, word: str, end: int) -> tuple[str, str]:
     """The kind and alternative kind of a word that may be more than a name, from what follows it."""
     match = _NEXT.match(text, end)
     after = (match and match[1]) or ""
+    if after == ":=" or (after == ":" and word not in LITERALS):
+        return "IDENT", ""
     if word in LITERALS:
         return "IDENT", word
-    if after in (":", ":="):
-        return "IDENT", ""
     if after == "(":
         if word in RELATIONS and match and "\n" not in match[0]:
             return "IDENT", "RELATION"
