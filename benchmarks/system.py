@@ -27,7 +27,8 @@ TREE = Path(__file__).parent / "tree"
 IDS = 1000
 
 _FILL_LOG = """
-INSERT INTO memory_nodes (id, concept, type, created_by, schema, payload, metadata, provenance, deleted, created_at, seq)
+INSERT INTO memory_nodes
+    (id, concept, type, created_by, schema, payload, metadata, provenance, deleted, created_at, seq)
 SELECT %(concept)s || ':d' || n, %(concept)s, 'object', 'system:benchmark', '{"$id":"v1.bench.reading"}',
        jsonb_build_object('device', 'd' || n, 'value', v + n / 1000.0, 'unit', 'C'), '{}',
        '{"kind":"system","name":"benchmark"}', false,
@@ -35,7 +36,8 @@ SELECT %(concept)s || ':d' || n, %(concept)s, 'object', 'system:benchmark', '{"$
 FROM generate_series(1, %(versions)s) AS v, generate_series(1, %(ids)s) AS n
 """
 _FILL_HEADS = """
-INSERT INTO memory_heads (id, concept, type, created_by, schema, payload, metadata, provenance, deleted, created_at, seq)
+INSERT INTO memory_heads
+    (id, concept, type, created_by, schema, payload, metadata, provenance, deleted, created_at, seq)
 SELECT DISTINCT ON (id) id, concept, type, created_by, schema, payload, metadata, provenance, deleted, created_at, seq
 FROM memory_nodes WHERE concept = %(concept)s AND created_at >= %(last)s::timestamptz ORDER BY id, created_at DESC
 """
@@ -70,7 +72,7 @@ async def system() -> AsyncIterator[System]:
 
 async def fill(system: System, concept: str, versions: int) -> None:
     """Write ``versions`` of each of a thousand records straight into the tables, past the engine."""
-    last = f"2026-01-01T00:00:00Z"
+    last = "2026-01-01T00:00:00Z"
     async with system.pool.connection() as connection:
         await connection.execute(_FILL_LOG, {"concept": concept, "versions": versions, "ids": IDS})
         await connection.execute(_FILL_HEADS, {"concept": concept, "last": last})

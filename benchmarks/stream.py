@@ -1,0 +1,42 @@
+"""Fifty rows through MemqlService.Stream, client and server in processes of their own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from psycopg_pool import AsyncConnectionPool
+
+from benchmarks.harness import Row, faster_is_better, paired
+from benchmarks.process import node
+from benchmarks.system import TREE
+from memql.client import connect
+from memql.graph.embedded import embedded_server
+
+ROWS = 50
+SAME_ROWS = """
+SELECT id, concept, type, created_at, created_by, payload::text FROM memory_heads
+WHERE concept = 'v1:bench:reading' AND NOT deleted ORDER BY created_at DESC, id LIMIT 51
+"""
+
+
+async def run() -> list[Row]:
+    """Query fifty rows over gRPC, and read the same rows from the database."""
+    with tempfile.TemporaryDirectory(prefix="memql-bench-") as folder, node(Path(folder), TREE) as running:
+        async with (
+            embedded_server(running.home) as server,
+            AsyncConnectionPool(server.dsn, min_size=1, kwargs={"autocommit": True}) as pool,
+            connect(running.grpc) as client,
+        ):
+            for number in range(ROWS + 1):
+                await client.query("mutationRecord", id=f"d{number}", device="d1", value=20.5)
+
+            async def ours() -> None:
+                assert len((await client.query("queryFifty")).rows) == ROWS
+
+            async def baseline() -> None:
+                async with pool.connection() as connection:
+                    assert len(await (await connection.execute(SAME_ROWS)).fetchall()) == ROWS + 1
+
+            seconds = await paired(ours, baseline, calls=200)
+    return [faster_is_better("50-row query through MemqlService.Stream", "psycopg pool, same rows", seconds, 2.0)]
