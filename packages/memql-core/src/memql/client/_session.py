@@ -31,7 +31,8 @@ _R = TypeVar("_R")
 TokenSource = str | Callable[[], Awaitable[str]] | None
 """A token, or a coroutine function that is asked for one on every dial."""
 
-_DRAIN_GRACE = 30.0_HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
+_DRAIN_GRACE = 30.0
+_HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
 
 
 class _UnexplainedError(Exception):
