@@ -145,3 +145,9 @@ def test_only_absences_only_types_or_anything_else(sites: PayloadRules, payload:
 def test_a_misspelt_enum_value_is_suggested(sites: PayloadRules) -> None:
     with pytest.raises(MemqlError, match="did you mean 'office'"):
         sites.check({"name": "A", "kind": "ofice"})
+
+
+def test_an_error_about_a_secret_field_does_not_repeat_its_value(sites: PayloadRules) -> None:
+    with pytest.raises(MemqlError) as caught:
+        sites.check({"name": "A", "kind": "office", "detail": {"desks": 1, "code": 987654321}})
+    assert "987654321" not in str(caught.value.to_json())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio
 import pytest
 
 from memql.auth import Actor
-from memql.engine.context import RequestContext
 from memql.errors import Code, MemqlError
 from memql.graph.database import Connection
 
@@ -228,27 +226,6 @@ async def test_events_inside_a_transaction_wait_for_its_owner(fixture_world: Wor
     assert len(deferred) == 4
     assert not world.events
     assert [version["priority"] for version in await world.versions(J1)] == [1, 2, 3]
-
-
-async def test_a_hundred_parallel_updates_of_distinct_keys_all_survive(world: World) -> None:
-    await world.raw('insert("v1:ops:customer", id="acme", payload={name:"Acme", ownerUserId:"u1", prefs:{}})')
-    rules = world.writer.rules("v1:ops:customer")
-    from memql.engine.write.intents import Intent
-
-    async def change(number: int) -> None:
-        context = RequestContext(actor=SYSTEM)
-        intent = Intent(
-            kind="update", rules=rules, id="acme", payload={"prefs": {"language": f"l{number}"}}, deep=("prefs",)
-        )
-        await world.writer.run(intent, context)
-
-    async with anyio.create_task_group() as group:
-        for number in range(100):
-            group.start_soon(change, number)
-    versions = await world.versions(ACME)
-    assert len(versions) == 101
-    assert {version["prefs"].get("language") for version in versions[1:]} == {f"l{n}" for n in range(100)}
-    assert len([event for event in world.events if ".updated." in event.topic]) == 100
 
 
 async def test_row_rules_bind_raw_writers_and_spare_the_cluster_owner(fixture_world: World) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Final
 
 from memql.engine.values import equal
@@ -171,11 +172,18 @@ class PayloadRules:
             ``details.violations``.
         """
         if not self._live.is_valid(payload):
-            raise refusal(self.concept.key, self._live.violations(payload))
+            raise refusal(self.concept.key, self.violations(payload))
 
     def violations(self, payload: Mapping[str, Any]) -> list[Violation]:
-        """Everything the schema has against a payload."""
-        return self._live.violations(payload)
+        """Everything the schema has against a payload; what stands in a ``@secret`` field is not repeated."""
+        found = self._live.violations(payload)
+        hidden = {".".join(path) for path in self.secret}
+        return [
+            replace(violation, message=f"{violation.path} breaks its rule {violation.rule}")
+            if violation.path in hidden and violation.rule != "required"
+            else violation
+            for violation in found
+        ]
 
     def check_tombstone(self, payload: Mapping[str, Any]) -> None:
         """Validate the payload of a delete; raises as :meth:`check`."""

@@ -1,8 +1,9 @@
 """The write pipeline (spec "Write pipeline"): every change of the graph goes through here.
 
 An insert that depends on nothing stored is one statement. Whatever depends on the latest version is compare-and-set:
-read the head, decide, write if the head has not moved; after a few losses the head is locked in a transaction, so
-that a write cannot starve. Events are published after commit.
+read the head, decide, write if the head has not moved. Who loses takes turns with the other tasks of this process;
+who loses again, to another process, locks the head in a transaction, so that a write cannot starve. Events are
+published after commit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from memql.engine.ports import Reader
 from memql.engine.values import equal
 from memql.engine.write.conditions import not_found
 from memql.engine.write.intents import Intent
+from memql.engine.write.row_locks import RowLocks
 from memql.engine.write.rows import WrittenRow, events_of
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
@@ -32,7 +34,6 @@ from memql.lang.catalog import Concept
 
 __all__ = ["Outcome", "Pipeline", "unique_conflict", "version_number"]
 
-_OPTIMISTIC_ATTEMPTS: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -80,6 +81,7 @@ class Pipeline:
         self._publish = publish
         self._reader = reader
         self._salt = salt
+        self._turns = RowLocks()
 
     async def run(self, intent: Intent, ctx: RequestContext) -> Outcome:
         """Carry out one write as ``ctx.actor``, inside ``ctx.connection``'s transaction if there is one.
@@ -195,18 +197,30 @@ class Pipeline:
         """Write what ``decide`` makes of the latest version, over exactly that version."""
         if ctx.connection is not None:
             return await self._locked(node_id, decide, intent, ctx, ctx.connection)
-        if not _is_judged_after(intent, ctx):
-            store = intent.rules.store
-            for _ in range(_OPTIMISTIC_ATTEMPTS):
-                head = await log.head(self._database, node_id, store=store)
-                decision = await decide(head, None, ctx)
-                if decision.version is None:
-                    assert head is not None
-                    return Outcome(_row(head), written=False)
-                expected = None if head is None else head.seq
-                written = await log.append_expected(self._database, decision.version, expected, store=store)
-                if written is not None:
-                    return self._done(decision.version, written, intent, ctx, decision.old_status)
+        if _is_judged_after(intent, ctx):
+            return await self._in_transaction(node_id, decide, intent, ctx)
+        if outcome := await self._attempt(node_id, decide, intent, ctx):
+            return outcome
+        async with self._turns.hold(node_id):
+            if outcome := await self._attempt(node_id, decide, intent, ctx):
+                return outcome
+            return await self._in_transaction(node_id, decide, intent, ctx)
+
+    async def _attempt(self, node_id: str, decide: _Decide, intent: Intent, ctx: RequestContext) -> Outcome | None:
+        """Read, decide, compare and set; None when another write came between."""
+        store = intent.rules.store
+        head = await log.head(self._database, node_id, store=store)
+        decision = await decide(head, None, ctx)
+        if decision.version is None:
+            assert head is not None
+            return Outcome(_row(head), written=False)
+        expected = None if head is None else head.seq
+        written = await log.append_expected(self._database, decision.version, expected, store=store)
+        if written is None:
+            return None
+        return self._done(decision.version, written, intent, ctx, decision.old_status)
+
+    async def _in_transaction(self, node_id: str, decide: _Decide, intent: Intent, ctx: RequestContext) -> Outcome:
         events: list[Event] = []
 
         async def work(connection: Connection) -> Outcome:
