@@ -36,7 +36,7 @@ format: .venv/.synced ## Rewrite the code in the house style
 
 types: .venv/.synced ## The strict type check
 	@.venv/bin/mypy -p memql
-	@.venv/bin/mypy tests benchmarks examples
+	@MYPYPATH=examples/airline .venv/bin/mypy tests benchmarks examples
 	@cd packages/memql-core/tests && MYPYPATH=support ../../../.venv/bin/mypy --config-file ../../../pyproject.toml .
 
 bench: .venv/.synced ## Every benchmark, as ratios against its baseline

@@ -31,7 +31,7 @@ async def run() -> list[Row]:
         async with embedded_server(home) as server:
             async with Database.open(server.dsn) as database:
                 await migrate(database)
-            command = [MEMQL, "import", "v1:bench:reading", file, "--id", "id", "--tree", TREE]
+            command = [str(MEMQL), "import", "v1:bench:reading", str(file), "--id", "id", "--tree", str(TREE)]
             begun = time.perf_counter()
             subprocess.run(command, check=True, env={**os.environ, "MEMQL_HOME": str(home)}, stdout=subprocess.DEVNULL)
             ours = ROWS / (time.perf_counter() - begun)

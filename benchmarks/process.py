@@ -41,7 +41,7 @@ def free_port() -> int:
 def node(home: Path, tree: Path) -> Iterator[NodeProcess]:
     """Run ``memql up`` over ``home``; stop it at the end."""
     grpc, http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    command = [MEMQL, "up", "--tree", tree, "--home", home, "--grpc", grpc, "--http", http]
+    command = [str(MEMQL), "up", "--tree", str(tree), "--home", str(home), "--grpc", grpc, "--http", http]
     quiet = {**os.environ, "MEMQL_LOG_LEVEL": "error"}
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=quiet)
