@@ -169,6 +169,7 @@ ERRORS: tuple[tuple[str, str], ...] = (
     ("filter-mixed", "@public query job queryX { filter payload.active; payload.active || payload.active }"),
     ("filter-value", '@public query job queryX { filter lower(payload.title) == "x" }'),
     ("filter-value", '@public query job queryX { filter (payload.title ?? "x") == "x" }'),
+    ("filter-value", "@public query job queryX { filter queryJobById({ jobId: payload.customerId }) }"),
     # writes
     (
         "write-count",

@@ -9,8 +9,9 @@ from typing import Final
 from memql.lang import ast
 from memql.lang.annotations import Bound
 from memql.lang.catalog import ArgSpec, Automation, Concept, Field, Kind, Trigger
+from memql.lang.checker.arguments import check_arguments
 from memql.lang.checker.build import common
-from memql.lang.checker.calls import check_arguments, check_topic
+from memql.lang.checker.calls import check_topic
 from memql.lang.checker.check import Check
 from memql.lang.checker.cron import normalise_schedule, schedule_problem
 from memql.lang.checker.env import Env
@@ -19,8 +20,8 @@ from memql.lang.checker.filters import check_filter
 from memql.lang.checker.marks import read_retry
 from memql.lang.checker.predicates import check_uses
 from memql.lang.checker.report import did_you_mean
+from memql.lang.checker.static import TEXT, Value
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import TEXT, Value
 from memql.lang.literals import NOT_LITERAL, literal_value
 
 __all__ = ["read_automations"]

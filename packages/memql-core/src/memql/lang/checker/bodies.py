@@ -13,8 +13,8 @@ from memql.lang.checker.declare import warn_naming
 from memql.lang.checker.env import Env
 from memql.lang.checker.expressions import check_expr
 from memql.lang.checker.report import listing
+from memql.lang.checker.static import ANY, Value
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import ANY, Value
 from memql.lang.checker.walk import names_in
 from memql.lang.functions import ENGINE_NAMES
 

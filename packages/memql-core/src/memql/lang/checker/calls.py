@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from memql.lang import ast
-from memql.lang.catalog import ArgSpec
-from memql.lang.checker.check import Check
-from memql.lang.checker.env import Env
+from memql.lang.checker.arguments import check_call_arguments, check_object
+from memql.lang.checker.env import Checker, Env
 from memql.lang.checker.names import reference_problem
 from memql.lang.checker.report import did_you_mean, listing
+from memql.lang.checker.static import ANY, BOOL, DATETIME, NUMBER, TEXT, Value, rows_of
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import ANY, BOOL, DATETIME, NUMBER, TEXT, Value, misfit, rows_of
 from memql.lang.functions import ACCESSORS, DIRECTIVES, FUNCTIONS, RELATION_FUNCTIONS, RESERVED_TOPIC_ROOTS, Function
-from memql.lang.literals import NOT_LITERAL, literal_value
+from memql.lang.literals import literal_value
 
-__all__ = ["argument_problems", "check_arguments", "check_call", "check_topic"]
-
-Checker = Callable[[ast.Expr, Env], Value]
+__all__ = ["check_call", "check_topic"]
 
 _PLACE_NAMES = {"F": "a filter", "W": "a write", "L": "a body", "J": "a projection"}
 _BOOLEAN = frozenset({"contains", "exists", "spec"})
@@ -194,7 +190,7 @@ def _policy(expr: ast.Call, env: Env, check: Checker) -> Value:
         return ANY
     if found is not None and _tier(env.owner) == "core" and _tier(found) == "bff":
         env.error("policy-tier", expr.span, f"{env.owner.name} is of tier core and cannot call {name} of tier bff")
-    _object_argument(expr, expr.args[1:2], found, env, check)
+    check_object(expr.args[1:2], expr.span, found, env, check)
     return ANY
 
 
@@ -208,7 +204,7 @@ def _si(expr: ast.Call, env: Env, check: Checker) -> Value:
         env.error("bad-argument", expr.span, 'si takes the name of a prompt in quotes: si("jobSummary", {..})')
         return ANY
     found = env.check.names.find(env.owner, "prompts", name, expr.span)
-    _object_argument(expr, expr.args[1:2], found, env, check)
+    check_object(expr.args[1:2], expr.span, found, env, check)
     for extra in expr.args[2:]:
         value = literal_value(extra)
         if isinstance(value, str):
@@ -220,19 +216,6 @@ def _si(expr: ast.Call, env: Env, check: Checker) -> Value:
         else:
             check(extra, env)
     return ANY
-
-
-def _object_argument(
-    expr: ast.Call, given: tuple[ast.Expr, ...], target: Declared | None, env: Env, check: Checker
-) -> None:
-    argument = given[0] if given else ast.ObjectExpr((), span=expr.span)
-    if not isinstance(argument, ast.ObjectExpr):
-        check(argument, env)
-        return
-    if target is None:
-        check(argument, env)
-        return
-    check_arguments(argument, target, env, check)
 
 
 def _publish_event(expr: ast.Call, env: Env, check: Checker) -> Value:
@@ -298,7 +281,7 @@ def _construct(expr: ast.Call, name: str, env: Env, check: Checker) -> Value:
         return ANY
     if env.filtering:
         return _inlined(expr, target, env, check)
-    _call_arguments(expr, target, env, check)
+    check_call_arguments(expr, target, env, check)
     concept = env.check.bound.get(target)
     return rows_of(concept) if concept else Value("nodes") if target.kind in ("query", "mutation") else ANY
 
@@ -318,70 +301,8 @@ def _inlined(expr: ast.Call, target: Declared, env: Env, check: Checker) -> Valu
         )
     env.facts.row = True
     env.use(target, expr.span)
-    _call_arguments(expr, target, env, check)
+    before = len(env.facts.row_paths)
+    check_call_arguments(expr, target, env, check)
+    if len(env.facts.row_paths) > before:
+        env.error("filter-value", expr.span, f"the arguments of {target.name} are settled before rows are read")
     return BOOL
-
-
-def _call_arguments(expr: ast.Call, target: Declared, env: Env, check: Checker) -> None:
-    inner = env if env.filtering else replace(env, places="LW", builtin_argument=target.kind == "builtin")
-    if expr.named:
-        check_arguments(ast.ObjectExpr(expr.named, span=expr.span), target, inner, check)
-        return
-    if not expr.args:
-        check_arguments(ast.ObjectExpr((), span=expr.span), target, inner, check)
-        return
-    argument = expr.args[0]
-    if len(expr.args) > 1:
-        env.error("bad-argument", expr.span, f"{target.name} takes one object of arguments: {target.name}({{ .. }})")
-    elif isinstance(argument, ast.ObjectExpr):
-        check_arguments(argument, target, inner, check)
-    elif target.kind == "builtin" and _takes_text(target):
-        check(argument, inner)
-    elif isinstance(argument, ast.Literal):
-        env.error(
-            "bad-argument", argument.span, f"{target.name} takes one object of arguments: {target.name}({{ .. }})"
-        )
-    else:
-        check(argument, inner)
-
-
-def _takes_text(target: Declared) -> bool:
-    return target.marks.values("args").get("profile") in ("optionalString", "stringOrObject")
-
-
-def check_arguments(argument: ast.ObjectExpr, target: Declared, env: Env, check: Checker) -> None:
-    """Check an object of arguments: its values, and that it is what the construct takes."""
-    check(argument, env)
-    for span, problem in argument_problems(argument, target, env.check):
-        env.error("bad-argument", span, problem)
-
-
-def argument_problems(argument: ast.ObjectExpr, target: Declared, check: Check) -> Iterator[tuple[ast.Span, str]]:
-    """Where an object of arguments and a construct's declaration differ: unknown, missing, literals that do not fit."""
-    specs = check.args_of(target)
-    if specs is None:
-        return
-    given = dict(argument.entries)
-    extra_allowed = bool(target.marks.values("args").get("additionalProperties"))
-    for name, value in given.items():
-        spec = specs.get(name)
-        if spec is not None:
-            if problem := _literal_problem(value, spec):
-                yield value.span, f"the argument {name!r} of {target.name} {problem}"
-        elif not extra_allowed:
-            hint = did_you_mean(name, specs) or f"; it takes: {listing(specs)}"
-            yield value.span, f"{target.name} has no argument {name!r}{hint}"
-    for spec in specs.values():
-        if spec.required and not spec.has_default and not spec.auto_injected and spec.name not in given:
-            yield argument.span, f"{target.name} needs the argument {spec.name!r}"
-
-
-def _literal_problem(value: ast.Expr, spec: ArgSpec) -> str:
-    literal = literal_value(value)
-    if literal is NOT_LITERAL:
-        return ""
-    if literal is None:
-        return "cannot be null" if spec.required else ""
-    schema = spec.json_schema
-    problem = misfit(literal, spec.type, schema["items"] if isinstance(spec.type, ast.ListType) else schema)
-    return f"must be {problem}" if problem else ""

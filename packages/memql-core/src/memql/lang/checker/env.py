@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from memql.lang import ast
 from memql.lang.catalog import ArgSpec, Concept
 from memql.lang.checker.check import Check, RowPath
+from memql.lang.checker.static import Value
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import Value
 
-__all__ = ["Env", "Facts", "Use"]
+__all__ = ["Checker", "Env", "Facts", "Use"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +96,7 @@ class Env:
     def filtering(self) -> bool:
         """Whether this is a filter."""
         return "F" in self.places
+
+
+Checker: TypeAlias = Callable[[ast.Expr, Env], Value]
+"""Checks an expression where it stands and says what it yields; handed down where modules would need each other."""

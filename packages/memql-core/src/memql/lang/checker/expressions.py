@@ -8,7 +8,7 @@ from memql.lang.checker.calls import check_call
 from memql.lang.checker.check import RowPath
 from memql.lang.checker.env import Env
 from memql.lang.checker.report import did_you_mean, listing
-from memql.lang.checker.types import (
+from memql.lang.checker.static import (
     ANY,
     BOOL,
     DATETIME,

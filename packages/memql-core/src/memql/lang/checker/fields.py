@@ -11,7 +11,7 @@ from memql.lang.annotations import Bound, Target
 from memql.lang.catalog import ArgSpec, Field
 from memql.lang.checker.marks import Marks, describe, read_marks
 from memql.lang.checker.report import Report, did_you_mean, listing
-from memql.lang.checker.types import misfit
+from memql.lang.checker.static import misfit
 from memql.lang.functions import ENGINE_NAMES, INTRINSICS
 from memql.lang.literals import parse_text
 from memql.lang.schemas import SCALARS, type_schema

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from memql.lang import ast
 from memql.lang.checker.env import Env
 from memql.lang.checker.expressions import check_expr, concept_named_in
-from memql.lang.checker.types import Value
+from memql.lang.checker.static import Value
 
 __all__ = ["check_filter"]
 

@@ -15,6 +15,7 @@ from memql.lang.checker.concepts import finish_concepts, read_concepts, read_rel
 from memql.lang.checker.declare import declare, parse_sources
 from memql.lang.checker.evolution import check_evolution
 from memql.lang.checker.graph import check_references
+from memql.lang.checker.imports import bind_imports, report_unused
 from memql.lang.checker.marks import read_common
 from memql.lang.checker.models import read_builtins, read_prompts, read_providers
 from memql.lang.checker.mutations import read_mutations
@@ -92,7 +93,7 @@ def _run(check: Check, version: str) -> Catalog:
     for declared in check.tree.declared:
         check.by_key.setdefault((declared.space, declared.key), declared)
         check.annotations[declared] = read_common(check.report, declared.marks, declared.decl.doc, declared.enabled)
-    check.names.bind_imports()
+    bind_imports(check.tree, check.report)
     read_concepts(check)
     read_relationships(check)
     read_signatures(check)
@@ -117,7 +118,7 @@ def _run(check: Check, version: str) -> Catalog:
         disabled=_disabled(check),
     )
     check_references(check)
-    check.names.report_unused()
+    report_unused(check.tree, check.report)
     return catalog
 
 

@@ -17,8 +17,8 @@ from memql.lang.checker.marks import read_retry
 from memql.lang.checker.predicates import check_uses
 from memql.lang.checker.queries import clauses_by_type
 from memql.lang.checker.report import did_you_mean, listing
+from memql.lang.checker.static import misfit
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import misfit
 from memql.lang.functions import INTRINSICS
 from memql.lang.literals import NOT_LITERAL, literal_value
 

@@ -8,8 +8,7 @@ from memql.ids import CONCEPT_ID
 from memql.lang import ast
 from memql.lang.catalog import Kind
 from memql.lang.checker.report import Report, did_you_mean, listing
-from memql.lang.checker.tree import MODULES, SPACES, Declared, Edge, Import, SourceFile, Space, Tree
-from memql.lang.functions import ENGINE_NAMES
+from memql.lang.checker.tree import MODULES, SPACES, Declared, Edge, Space, Tree
 
 __all__ = ["Names", "reference_problem"]
 
@@ -28,80 +27,6 @@ class Names:
     def __init__(self, tree: Tree, report: Report) -> None:
         self.tree = tree
         self.report = report
-        self._modules: dict[tuple[str, Kind], dict[str, list[Declared]]] = {}
-        for declared in tree.declared:
-            for namespace in {declared.file.directory, declared.namespace.replace(":", ".")}:
-                module = self._modules.setdefault((namespace, declared.kind), {})
-                module.setdefault(declared.name, []).append(declared)
-
-    # --- imports -----------------------------------------------------------------------------------------------------
-
-    def bind_imports(self) -> None:
-        """Resolve the ``use`` lines of every file."""
-        own: dict[SourceFile, set[tuple[str, Space]]] = {}
-        for declared in self.tree.declared:
-            own.setdefault(declared.file, set()).add((declared.name, declared.space))
-        for file in self.tree.files:
-            for use in file.ast.uses:
-                self._bind_use(file, use)
-            self._refuse_conflicts(file, own.get(file, set()))
-
-    def _bind_use(self, file: SourceFile, use: ast.Use) -> None:
-        path = ".".join(use.module)
-        namespace, _, plural = path.rpartition(".")
-        kind = MODULES.get(plural)
-        module = self._modules.get((namespace, kind)) if kind else None
-        if module is None:
-            self._unknown_module(use, path)
-            module = {}
-            known = False
-        else:
-            known = True
-        for symbol in use.symbols:
-            local = symbol.alias or symbol.name
-            targets = tuple(module.get(symbol.name, ()))
-            if known and not targets and symbol.name not in self.tree.lost:
-                hint = did_you_mean(symbol.name, module) or f"; it has: {listing(sorted(module))}"
-                self.report.error("unknown-import", symbol.span, f"{path} has no {symbol.name!r}{hint}")
-            if symbol.alias in ENGINE_NAMES:
-                self.report.error(
-                    "reserved-name", symbol.span, f"{symbol.alias!r} is a name of the engine; choose another alias"
-                )
-            if local in file.imports:
-                self.report.error(
-                    "import-conflict",
-                    symbol.span,
-                    f"{local!r} is imported twice; give one an alias: {symbol.name} as ..",
-                )
-                continue
-            file.imports[local] = Import(local, symbol.name, targets, symbol.span, used=not targets)
-
-    def _unknown_module(self, use: ast.Use, path: str) -> None:
-        modules = {
-            f"{namespace}.{plural}" for namespace, kind in self._modules for plural, of in MODULES.items() if of == kind
-        }
-        if any(symbol.name in self.tree.lost for symbol in use.symbols):
-            return
-        hint = did_you_mean(path, modules) or "; a module is <namespace>.<kind>, for example ops.concepts"
-        self.report.error("unknown-import", use.span, f"there is no module {path}{hint}")
-
-    def _refuse_conflicts(self, file: SourceFile, own: set[tuple[str, Space]]) -> None:
-        for binding in file.imports.values():
-            if any((binding.local, target.space) in own and target.file is not file for target in binding.targets):
-                self.report.error(
-                    "import-conflict",
-                    binding.span,
-                    f"{binding.local!r} is declared in this file too; import it under an alias: {binding.symbol} as ..",
-                )
-
-    def report_unused(self) -> None:
-        """Warn about imports nothing resolved through; call it last."""
-        for file in self.tree.files:
-            for binding in file.imports.values():
-                if not binding.used:
-                    self.report.warn("unused-import", binding.span, f"{binding.local!r} is never used; remove it")
-
-    # --- look-up -----------------------------------------------------------------------------------------------------
 
     def find(
         self,

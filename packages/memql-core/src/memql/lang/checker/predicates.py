@@ -12,8 +12,8 @@ from memql.lang.checker.declare import warn_naming
 from memql.lang.checker.env import Env, Facts
 from memql.lang.checker.filters import check_filter
 from memql.lang.checker.report import listing
+from memql.lang.checker.static import path_problem
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import path_problem
 
 __all__ = ["check_uses", "read_predicates"]
 

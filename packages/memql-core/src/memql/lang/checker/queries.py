@@ -15,8 +15,8 @@ from memql.lang.checker.expressions import check_expr
 from memql.lang.checker.filters import check_filter
 from memql.lang.checker.predicates import check_uses
 from memql.lang.checker.shapes import check_payload_path
+from memql.lang.checker.static import ROW_ROOTS
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import ROW_ROOTS
 from memql.lang.literals import literal_value
 
 __all__ = ["clause_of", "clauses_by_type", "read_queries"]

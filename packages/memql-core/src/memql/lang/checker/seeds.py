@@ -12,8 +12,8 @@ from memql.lang.checker.build import common
 from memql.lang.checker.check import Check
 from memql.lang.checker.models import template_text
 from memql.lang.checker.report import did_you_mean, listing
+from memql.lang.checker.static import misfit
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import misfit
 from memql.lang.literals import NOT_LITERAL, literal_value
 
 __all__ = ["read_seeds"]

@@ -7,8 +7,8 @@ from memql.lang.catalog import Concept, Shape, ShapeItem
 from memql.lang.checker.build import common
 from memql.lang.checker.check import Check
 from memql.lang.checker.report import did_you_mean, listing
+from memql.lang.checker.static import path_problem
 from memql.lang.checker.tree import Declared
-from memql.lang.checker.types import path_problem
 from memql.lang.functions import ACTOR_FIELDS, INTRINSICS
 
 __all__ = ["check_payload_path", "read_shapes"]

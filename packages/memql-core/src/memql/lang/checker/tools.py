@@ -11,8 +11,8 @@ from memql.errors import MemqlError
 from memql.lang import ast
 from memql.lang.annotations import Bound
 from memql.lang.catalog import Tool
+from memql.lang.checker.arguments import argument_problems
 from memql.lang.checker.build import common
-from memql.lang.checker.calls import argument_problems
 from memql.lang.checker.check import Check
 from memql.lang.checker.report import did_you_mean, listing
 from memql.lang.checker.tree import Declared
