@@ -142,9 +142,9 @@ class _Calls:
         return _nodes("serviceVersion", [answer])
 
     async def docs(self, argument: Any, ctx: RequestContext) -> Result:
-        from memql.lang.reference import reference_markdown
+        from memql.lang.reference import reference
 
-        return _nodes("memqlDocs", [{"format": "markdown", "text": reference_markdown()}])
+        return _nodes("memqlDocs", [{"format": "markdown", "text": reference()}])
 
     async def validate(self, argument: Any, ctx: RequestContext) -> Result:
         concept, payload = _write_argument(argument, "validate")
