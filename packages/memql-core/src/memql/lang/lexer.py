@@ -18,7 +18,7 @@ __all__ = ["END", "ERROR", "MAX_DEPTH", "Comment", "Lexed", "Token", "lex"]
 MAX_DEPTH = 100
 """How deep brackets, and the tree as a whole, may nest."""
 
-# Keywords that are one only before certain characters; all others are one before anything but `:` and `:=`.
+# Keywords that are one only before certain characters; all others are one before anything but `:`, `=` and `:=`.
 _LETTER = "letter"
 _BEFORE = {
     "args": frozenset({"{"}),
@@ -52,7 +52,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_NEXT = re.compile(r"[ \t\r\n\f]*(:=|[^ \t\r\n\f])?")
+_NEXT = re.compile(r"[ \t\r\n\f]*(:=|==|[^ \t\r\n\f])?")
 _DATED = re.compile(r"[ \t\r\n\f]*(?:\"|latest\b)")
 _SCOPED = re.compile(r"[ \t\r\n\f]*@[ \t\r\n\f]*(?:cache|fields)\b")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -140,7 +140,7 @@ def _word_kinds(text: str, word: str, end: int) -> tuple[str, str]:
     """The kind and alternative kind of a word that may be more than a name, from what follows it."""
     match = _NEXT.match(text, end)
     after = (match and match[1]) or ""
-    if after == ":=" or (after == ":" and word not in LITERALS):
+    if after in (":=", "=") or (after == ":" and word not in LITERALS):
         return "IDENT", ""
     if word in LITERALS:
         return "IDENT", word
