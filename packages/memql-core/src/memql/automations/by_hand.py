@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,7 +54,7 @@ class ByHand:
         self._authorize(compiled, actor)
         event = _event(compiled, payload, actor, concept, topic)
         compiled.arguments(event)
-        send, receive = anyio.create_memory_object_stream[RunEvent](1024)
+        send, receive = anyio.create_memory_object_stream[RunEvent](math.inf)
         scope = anyio.CancelScope()
         execution = Execution(
             compiled=compiled,
@@ -67,9 +68,9 @@ class ByHand:
         async def work() -> None:
             with send, scope:
                 complete, _ = await self._executor.execute(execution)
-                await send.send(complete)
+                send.send_nowait(complete)
 
-        yield _accepted(compiled, event)
+        send.send_nowait(_accepted(compiled, event))
         self._start(work)
         ended = False
         try:

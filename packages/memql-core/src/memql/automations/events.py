@@ -55,27 +55,39 @@ RunEvent: TypeAlias = RunAccepted | RunStep | RunComplete
 
 
 class Lifecycle:
-    """Publishes ``automation.*`` for one run.
+    """Publishes ``automation.*`` for one run, and counts the steps of its attempt.
 
+    :param observe: is told of every step that ended.
     :param cause: the automations that led here, this one included; an automation that listens to these events
         is part of the same chain.
     """
 
     def __init__(
-        self, publish: Callable[[Event], None], automation: str, run_id: str, trigger: str, cause: str
+        self,
+        publish: Callable[[Event], None],
+        automation: str,
+        run_id: str,
+        trigger: str,
+        cause: str,
+        observe: Callable[[RunStep], None] | None = None,
     ) -> None:
+        self.steps = 0
         self._publish = publish
         self._common = {"automation": automation, "runId": run_id, "trigger": trigger}
         self._actor = f"system:automation:{automation}"
         self._cause = cause
+        self._observe = observe
 
     def started(self, attempt: int) -> None:
         """The run began, or began again."""
+        self.steps = 0
         self._send("automation.started", {"attempt": attempt})
 
-    def step_started(self, name: str, sequence: int) -> None:
-        """A step began."""
-        self._send("automation.step.started", {"step": name, "sequence": sequence})
+    def step_started(self, name: str) -> int:
+        """A step began; gives its number, from 1."""
+        self.steps += 1
+        self._send("automation.step.started", {"step": name, "sequence": self.steps})
+        return self.steps
 
     def step_ended(self, step: RunStep) -> None:
         """A step ended, well or badly."""
@@ -87,6 +99,8 @@ class Lifecycle:
             "durationMs": round(step.duration * 1000),
         }
         self._send(topic, {**body, "error": step.error} if step.error else body)
+        if self._observe is not None:
+            self._observe(step)
 
     def ended(self, complete: RunComplete, error: MemqlError | None) -> None:
         """The run ended, well or badly."""

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -26,6 +26,7 @@ from memql.engine.context import IdSequence, RequestContext
 from memql.engine.journal import Nature
 from memql.engine.logic import Runner, event_object
 from memql.engine.logic.bodies import Frame
+from memql.engine.logic.runner import ATOMIC_TIMEOUT
 from memql.engine.values import Env, Invocation, truth
 from memql.errors import Code, MemqlError, internal_error
 from memql.events.event import Event
@@ -113,31 +114,35 @@ class Executor:
         :raises ClaimLostError: when another process has the run; nothing is told to the outside then.
         """
         compiled, event, journal = execution.compiled, execution.event, execution.journal
-        cause = cause_of(event, compiled.name)
-        lifecycle = Lifecycle(self._publish, compiled.name, execution.run_id, event.topic, cause)
+        lifecycle = Lifecycle(
+            self._publish,
+            compiled.name,
+            execution.run_id,
+            event.topic,
+            cause_of(event, compiled.name),
+            execution.observe,
+        )
         began = time.perf_counter()
-        resume = execution.resume
         attempt = 0
         while True:
             attempt += 1
             lifecycle.started(attempt)
-            if journal is not None and (resume or attempt > 1):
+            if journal is not None and (execution.resume or attempt > 1):
                 await journal.load()
-            steps, error = await self._attempt(execution, lifecycle)
+            error = await self._attempt(execution, lifecycle)
             if error is None or not self._may_repeat(compiled, error, attempt):
                 break
             _log.info("automation_attempt_failed", automation=compiled.name, attempt=attempt, error=str(error))
             await anyio.sleep(self._delay(attempt))
-        complete = _complete(steps, error, time.perf_counter() - began)
+        complete = _complete(lifecycle.steps, error, time.perf_counter() - began)
         RUN_SECONDS.labels(compiled.name, complete.status).observe(complete.duration)
         lifecycle.ended(complete, error)
         if error is not None:
             _log.warning("automation_failed", automation=compiled.name, run_id=execution.run_id, error=str(error))
         return complete, error
 
-    async def _attempt(self, execution: Execution, lifecycle: Lifecycle) -> tuple[int, MemqlError | None]:
+    async def _attempt(self, execution: Execution, lifecycle: Lifecycle) -> MemqlError | None:
         compiled = execution.compiled
-        steps = _Steps()
         limit = execution.timeout or compiled.timeout or self._options.run_timeout
         ctx = replace(
             context_for(compiled, execution.event, IdSequence((execution.run_id,)), execution.now),
@@ -145,33 +150,25 @@ class Executor:
         )
         try:
             with anyio.fail_after(limit):
-                await self._run(compiled, execution.event, ctx, lifecycle, steps, execution.observe)
+                await self._run(compiled, execution.event, ctx, lifecycle)
         except ClaimLostError:
             raise
         except TimeoutError:
             message = f"automation {compiled.name} did not finish within {limit:g} s"
-            return steps.count, MemqlError(Code.TIMEOUT, message, retryable=True)
+            return MemqlError(Code.TIMEOUT, message, retryable=True)
         except MemqlError as error:
-            return steps.count, error
+            return error
         except Exception as error:
             unexpected = internal_error(error, new_id())
             _log.exception("automation_crashed", automation=compiled.name, error_id=unexpected.error_id)
-            return steps.count, unexpected
-        return steps.count, None
+            return unexpected
+        return None
 
-    async def _run(
-        self,
-        compiled: CompiledAutomation,
-        event: Event,
-        ctx: RequestContext,
-        lifecycle: Lifecycle,
-        steps: _Steps,
-        observe: Observe | None,
-    ) -> Any:
+    async def _run(self, compiled: CompiledAutomation, event: Event, ctx: RequestContext, lifecycle: Lifecycle) -> Any:
         """All steps; in one transaction when the automation is ``@atomic``. Gives the last step's result."""
 
         async def body(inner: RequestContext) -> Any:
-            return await self._steps(compiled, event, inner, lifecycle, steps, observe)
+            return await self._steps(compiled, event, inner, lifecycle)
 
         if not compiled.automation.atomic or ctx.connection is not None:
             return await body(ctx)
@@ -187,19 +184,13 @@ class Executor:
         async def work(connection: AsyncConnection[Any]) -> Any:
             return await body(replace(ctx, connection=connection, deferred=deferred))
 
-        value = await self._database.transaction(work, timeout=300.0)
+        value = await self._database.transaction(work, timeout=ATOMIC_TIMEOUT)
         for event in deferred:
             self._publish(event)
         return value
 
     async def _steps(
-        self,
-        compiled: CompiledAutomation,
-        event: Event,
-        ctx: RequestContext,
-        lifecycle: Lifecycle,
-        steps: _Steps,
-        observe: Observe | None,
+        self, compiled: CompiledAutomation, event: Event, ctx: RequestContext, lifecycle: Lifecycle
     ) -> Any:
         done: dict[str, Any] = {}
         tables = await self._runner.tables(ctx) if compiled.needs_tables else None
@@ -208,25 +199,14 @@ class Executor:
         frame = Frame(env, ctx, self._runner.calls.perform)
         last: Any = None
         for step in compiled.steps:
-            steps.count += 1
-            lifecycle.step_started(step.name, steps.count)
-            ended = await self._step(compiled, step, event, frame, steps.count, lifecycle)
-            if observe is not None:
-                observe(ended)
+            ended = await self._step(step, event, frame, lifecycle)
             done[step.name] = {"result": ended.output, "status": ended.status}
             last = ended.output
         return last
 
-    async def _step(
-        self,
-        compiled: CompiledAutomation,
-        step: CompiledStep,
-        event: Event,
-        frame: Frame,
-        sequence: int,
-        lifecycle: Lifecycle,
-    ) -> RunStep:
+    async def _step(self, step: CompiledStep, event: Event, frame: Frame, lifecycle: Lifecycle) -> RunStep:
         began = time.perf_counter()
+        sequence = lifecycle.step_started(step.name)
 
         def ended(status: str, output: Any = None, error: str = "") -> RunStep:
             told = RunStep(
@@ -245,33 +225,22 @@ class Executor:
             if step.test is not None and not truth(await step.test.value(frame)):
                 return ended("skipped")
             argument = await step.argument.value(frame)
-            return ended("completed", await self._act(compiled, step, argument, event, frame, lifecycle))
+            return ended("completed", await self._act(step, argument, event, frame))
         except ClaimLostError:
             raise
         except MemqlError as error:
             ended("failed", error=str(error))
             raise
 
-    async def _act(
-        self,
-        compiled: CompiledAutomation,
-        step: CompiledStep,
-        argument: Any,
-        event: Event,
-        frame: Frame,
-        lifecycle: Lifecycle,
-    ) -> Any:
+    async def _act(self, step: CompiledStep, argument: Any, event: Event, frame: Frame) -> Any:
         if step.kind == "publishEvent":
             return await frame.invoke(Invocation("publishEvent", "", argument))
         if step.kind != "automation":
             return await frame.invoke(Invocation("call", step.target, argument))
-        return await self._nested(compiled, step, argument, event, frame.ctx)
+        return await self._nested(step, argument, event, frame.ctx)
 
-    async def _nested(
-        self, compiled: CompiledAutomation, step: CompiledStep, payload: Any, event: Event, ctx: RequestContext
-    ) -> Any:
-        """A step that runs another automation: inside this run, or as a run of its own when that one is
-        ``@async``."""
+    async def _nested(self, step: CompiledStep, payload: Any, event: Event, ctx: RequestContext) -> Any:
+        """A step that runs another automation: inside this run, or as a run of its own when that one is ``@async``."""
         target = self._lookup(step.target)
         if target is None:
             raise MemqlError(Code.UNKNOWN_FUNCTION, f"there is no automation {step.target}", context=step.target)
@@ -282,7 +251,7 @@ class Executor:
             topic=event.topic,
             kind=event.kind,
             payload=dict(payload) if isinstance(payload, Mapping) else {},
-            timestamp=datetime.now(UTC),
+            timestamp=ctx.now,
             actor=ctx.actor.created_by,
             cause=ctx.cause,
         )
@@ -296,10 +265,9 @@ class Executor:
             return None
         own = context_for(target, triggered, ids, ctx.now)
         inner = replace(own, journal=ctx.journal, connection=ctx.connection, deferred=ctx.deferred)
-        nested = Lifecycle(
-            self._publish, target.name, derived_id("run", *ids.path), event.topic, cause_of(triggered, target.name)
-        )
-        return await self._run(target, triggered, inner, nested, _Steps(), None)
+        run_id = derived_id("run", *ids.path)
+        nested = Lifecycle(self._publish, target.name, run_id, event.topic, cause_of(triggered, target.name))
+        return await self._run(target, triggered, inner, nested)
 
     def _may_repeat(self, compiled: CompiledAutomation, error: MemqlError, attempt: int) -> bool:
         allowed = compiled.automation.retry.count if compiled.automation.retry else 0
@@ -311,13 +279,6 @@ class Executor:
         """Exponential, with jitter so that runs that failed together do not come back together."""
         whole = min(self._options.retry_delay * 2.0 ** (attempt - 1), self._options.retry_delay_most)
         return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-
-
-@dataclass(slots=True)
-class _Steps:
-    """How many steps an attempt has begun."""
-
-    count: int = 0
 
 
 def _is_infrastructure(error: MemqlError) -> bool:

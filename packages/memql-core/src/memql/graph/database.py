@@ -149,12 +149,20 @@ class Database:
 
         Keepalives find a dead peer in seconds. The session, with its locks, ends with the block.
         """
-        connection = await _guarded(_Call(), _connect(self._direct_dsn), self._call_timeout)
+        opened: list[Connection] = []
+
+        async def connect() -> Connection:
+            opened.append(await _connect(self._direct_dsn))
+            return opened[0]
+
         try:
+            connection = await _guarded(_Call(), connect(), self._call_timeout)
             yield DirectConnection(connection, self._call_timeout)
         finally:
+            # Also when the caller was cancelled just as the connection came about.
             with anyio.CancelScope(shield=True):
-                await connection.close()
+                for connection in opened:
+                    await connection.close()
 
     def statistics(self) -> dict[str, int]:
         """Counters of the pool, by psycopg's names (``pool_size``, ``requests_waiting``, ``connections_lost``...)."""
@@ -312,7 +320,11 @@ def _conninfo(dsn: str, application_name: str, connect_timeout: float) -> str:
 
 async def _connect(conninfo: str) -> Connection:
     connection = await AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=1)
-    await _configure(connection)
+    try:
+        await _configure(connection)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
