@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -13,6 +13,7 @@ from memql.auth import system
 from memql.automations import Automations, Options
 from memql.engine.assembly import build_engine
 from memql.engine.engine import Engine
+from memql.engine.logic import Runner
 from memql.engine.ports import BuiltinExecutor
 from memql.events import Bus, Event
 from memql.graph.database import Database
@@ -135,7 +136,13 @@ async def process(
     for name, executor in (executors or {}).items():
         engine.builtins.register(name, executor)
     async with Automations.open(
-        database=database, bus=bus, runner=engine.logic, catalog=catalog, node=node, options=options
+        database=database,
+        bus=bus,
+        runner=cast("Runner", engine.logic),
+        writer=engine.writer,
+        catalog=catalog,
+        node=node,
+        options=options,
     ) as automations:
         yield Process(engine, database, bus, automations)
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
+import psycopg
 import pytest
 from plant import BOOKING, place_order, plant, process, settled, until
 
 from memql.automations import Options
+from memql.engine.context import RequestContext
 from memql.events import Event
 from memql.graph.database import Database
 
@@ -232,3 +236,52 @@ async def test_a_new_tree_takes_over_without_losing_events(database: Database) -
         one.bus.publish(Event(id="3", topic="plant.old", payload={}))
         await settled(one, 2)
         assert {row["payload"]["at"] for row in await one.do("concept==v1:plant:tick")} == {"old", "new"}
+
+
+async def test_an_audited_automation_leaves_one_row_per_run(database: Database) -> None:
+    audited = """
+    @enabled @audit @trigger(event="plant.go") automation good { step t { mutation tick { at: "x" } } }
+    @enabled @audit @retry(count=1) @trigger(event="plant.go") automation bad { step t { logic bad { event: event } } }
+    logic logicBad { args { event object } body { return error("no luck") } }
+    """
+    async with process(database, plant(audited), options=Options(retry_delay=0.01)) as one:
+        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        await settled(one, 2)
+        rows = [row["payload"] for row in await one.do("concept==v1:platform:auditEntry")]
+        told = {(row["construct"], row["kind"], row["actor"], row["outcome"], row.get("code")) for row in rows}
+        assert told == {
+            ("good", "automation", "system:automation:good", "success", None),
+            ("bad", "automation", "system:automation:bad", "failure", "INVALID_ARGUMENT"),
+        }
+        assert len(rows) == 2
+
+
+async def test_a_run_survives_losing_its_database_connection(database: Database, dsn: str) -> None:
+    cutting = """
+    @enabled @executor("plant.cut") builtin plantCut { when string! }
+    @enabled @trigger(event="plant.go")
+    automation go {
+      step one { mutation tick { at: "one" } }
+      step cut { builtin plantCut { when: "now" } }
+      step two { mutation tick { at: "two" } }
+    }
+    """
+    cuts = 0
+
+    async def cut(args: Any, ctx: RequestContext) -> str:
+        nonlocal cuts
+        cuts += 1
+        if cuts == 1:
+            async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other:
+                await other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+        return "cut"
+
+    async with process(database, plant(cutting), options=QUICK, executors={"plant.cut": cut}) as one:
+        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        await settled(one, 1)
+        assert one.automations.counts.runs_completed == 1
+        rows = await database.fetch("SELECT payload ->> 'at' FROM memory_nodes WHERE concept = 'v1:plant:tick'")
+        assert sorted(at for (at,) in rows) == ["one", "two"]

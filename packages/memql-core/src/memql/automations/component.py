@@ -27,6 +27,7 @@ from memql.automations.options import Options
 from memql.automations.replay import LogSource, OutboxSource, Replay
 from memql.automations.scheduler import Scheduler
 from memql.engine.logic import Runner
+from memql.engine.ports import Writer
 from memql.errors import Code, MemqlError
 from memql.events.bus import Bus, Subscription
 from memql.events.event import Event
@@ -46,7 +47,18 @@ _BUS_CAPACITY: Final = 10_000
 class Automations:
     """Runs the automations of a tree: on events, on schedules, and by hand. Open it with :meth:`open`."""
 
-    def __init__(self, start: Start, database: Database, bus: Bus, runner: Runner, node: str, options: Options) -> None:
+    def __init__(
+        self,
+        *,
+        start: Start,
+        database: Database,
+        bus: Bus,
+        runner: Runner,
+        writer: Writer,
+        node: str,
+        options: Options,
+    ) -> None:
+        """Use :meth:`open`."""
         owner = f"{node}/{uuid.uuid4().hex}"
         self.counts = Counts()
         self.owner = owner
@@ -70,6 +82,7 @@ class Automations:
             leases=self._leases,
             lanes=self._lanes,
             runner=runner,
+            writer=writer,
             publish=bus.publish,
             counts=self.counts,
             options=options,
@@ -93,6 +106,7 @@ class Automations:
         database: Database,
         bus: Bus,
         runner: Runner,
+        writer: Writer,
         catalog: Catalog,
         node: str,
         options: Options | None = None,
@@ -100,12 +114,21 @@ class Automations:
         """Start, yield, and stop: no new runs, those under way get ``options.drain`` seconds, the rest is
         given back for other processes to carry on.
 
+        :param writer: writes the rows of ``@audit``.
         :param node: the id of this node.
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached at the start, and what
             :meth:`use` raises.
         """
         group = anyio.create_task_group()
-        self = cls(group.start_soon, database, bus, runner, node, options or Options())
+        self = cls(
+            start=group.start_soon,
+            database=database,
+            bus=bus,
+            runner=runner,
+            writer=writer,
+            node=node,
+            options=options or Options(),
+        )
         self.use(catalog)
         for replay in self._replays:
             await replay.begin()

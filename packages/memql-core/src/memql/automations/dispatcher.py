@@ -25,6 +25,7 @@ from memql.automations.options import Options
 from memql.automations.stored_event import decode_event, encode_event
 from memql.engine.context import IdSequence
 from memql.engine.logic import Runner
+from memql.engine.ports import Writer
 from memql.errors import Code, MemqlError, internal_error
 from memql.events.event import Event
 from memql.graph.database import Database
@@ -69,6 +70,7 @@ class Dispatcher:
         leases: Leases,
         lanes: Lanes,
         runner: Runner,
+        writer: Writer,
         publish: Callable[[Event], None],
         counts: Counts,
         options: Options,
@@ -86,7 +88,7 @@ class Dispatcher:
         self._by_topic: dict[str, tuple[CompiledAutomation, ...]] = {}
         self._seen: OrderedDict[tuple[str, str], _Sighting] = OrderedDict()
         self._storms = _Storms(options.storm_runs, options.storm_window)
-        self.executor = Executor(runner, database, publish, options, self.automation, self.spawn)
+        self.executor = Executor(runner, writer, database, publish, options, self.automation, self.spawn)
 
     def use(self, tree: dict[str, CompiledAutomation]) -> None:
         """Serve another tree from the next event on; runs under way finish with the one they began with."""

@@ -27,7 +27,9 @@ from memql.engine.journal import Nature
 from memql.engine.logic import Runner, event_object
 from memql.engine.logic.bodies import Frame
 from memql.engine.logic.runner import ATOMIC_TIMEOUT
+from memql.engine.ports import Writer
 from memql.engine.values import Env, Invocation, truth
+from memql.engine.write.audit import AUDIT_CONCEPT, audit_row
 from memql.errors import Code, MemqlError, internal_error
 from memql.events.event import Event
 from memql.graph.database import Database
@@ -95,6 +97,7 @@ class Executor:
     def __init__(
         self,
         runner: Runner,
+        writer: Writer,
         database: Database,
         publish: Callable[[Event], None],
         options: Options,
@@ -102,6 +105,7 @@ class Executor:
         spawn: Spawn,
     ) -> None:
         self._runner = runner
+        self._writer = writer
         self._database = database
         self._publish = publish
         self._options = options
@@ -134,6 +138,8 @@ class Executor:
                 break
             _log.info("automation_attempt_failed", automation=compiled.name, attempt=attempt, error=str(error))
             await anyio.sleep(self._delay(attempt))
+        if compiled.automation.audit:
+            await self._audit(execution, error)
         complete = _complete(lifecycle.steps, error, time.perf_counter() - began)
         RUN_SECONDS.labels(compiled.name, complete.status).observe(complete.duration)
         lifecycle.ended(complete, error)
@@ -268,6 +274,25 @@ class Executor:
         run_id = derived_id("run", *ids.path)
         nested = Lifecycle(self._publish, target.name, run_id, event.topic, cause_of(triggered, target.name))
         return await self._run(target, triggered, inner, nested)
+
+    async def _audit(self, execution: Execution, error: MemqlError | None) -> None:
+        """One row per run, however often it is repeated. A row that cannot be written is told, and fails no run."""
+        compiled, journal = execution.compiled, execution.journal
+        ctx = context_for(compiled, execution.event, IdSequence((execution.run_id,)), execution.now)
+
+        async def perform(inner: RequestContext) -> None:
+            concept, payload, system_ctx = audit_row("automation", compiled.name, None, error, inner)
+            await self._writer.insert(concept, payload, system_ctx, id=derived_id("audit", execution.run_id))
+
+        try:
+            if journal is None:
+                await perform(ctx)
+            else:
+                await journal.call("audit", AUDIT_CONCEPT, Nature.WRITE, perform, ctx)
+        except ClaimLostError:
+            raise
+        except MemqlError as failure:
+            _log.error("automation_audit_failed", automation=compiled.name, error=failure.message)
 
     def _may_repeat(self, compiled: CompiledAutomation, error: MemqlError, attempt: int) -> bool:
         allowed = compiled.automation.retry.count if compiled.automation.retry else 0

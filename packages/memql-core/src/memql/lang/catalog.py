@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from memql.lang import ast
+from memql.lang.sources import Sources
 
 __all__ = [
     "ACCESS_CLASSES",
@@ -323,6 +324,7 @@ class Automation(Construct):
     automations: Mapping[str, str] = field(default_factory=dict)
     run_async: bool = False
     atomic: bool = False
+    audit: bool = False
     retry: Retry | None = None
 
 
@@ -432,6 +434,8 @@ class Catalog:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     seeds: Mapping[str, Seed] = field(default_factory=dict)
     disabled: Mapping[str, str] = field(default_factory=dict)
+    sources: Sources = field(default=Sources({}), compare=False, repr=False)
+    """The texts it was made from, for editors."""
 
     def callable(self, name: str) -> Query | Mutation | Logic | Builtin | None:
         """The callable of that tree-wide name (a builtin also by an alias), or None."""

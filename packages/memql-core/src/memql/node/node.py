@@ -198,7 +198,12 @@ async def _open_engine(
     await Seeder(engine.writer, database, catalog).apply()
     automations = await stack.enter_async_context(
         Automations.open(
-            database=database, bus=bus, runner=cast("Runner", engine.logic), catalog=catalog, node=identity.id
+            database=database,
+            bus=bus,
+            runner=cast("Runner", engine.logic),
+            writer=engine.writer,
+            catalog=catalog,
+            node=identity.id,
         )
     )
     return Node(settings, lifecycle, database, engine, automations, bus)

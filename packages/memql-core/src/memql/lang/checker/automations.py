@@ -64,6 +64,7 @@ def _automation(check: Check, declared: Declared) -> Automation:
         automations=dict(declared.names.get("automations", {})),
         run_async=marks.has("async"),
         atomic=marks.has("atomic"),
+        audit=marks.has("audit"),
         retry=read_retry(check.report, marks),
     )
 
