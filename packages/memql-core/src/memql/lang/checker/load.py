@@ -39,10 +39,14 @@ ConstructT = TypeVar("ConstructT", bound=Construct)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The outcome of a check: a catalog when no finding is an error, and every finding by file and position."""
+    """The outcome of a check: a catalog when no finding is an error, and every finding by file and position.
+
+    ``partial`` is what could be built in any case: something to show in an editor, nothing to run.
+    """
 
     catalog: Catalog | None
     findings: tuple[Finding, ...]
+    partial: Catalog
 
     def require(self) -> Catalog:
         """The catalog.
@@ -73,11 +77,11 @@ def load_tree(
     parsed, broken = parse_sources(sources.files, report)
     tree = declare(parsed, broken, report)
     check = Check(tree, Names(tree, report), report, sources.templates, config_keys, executors)
-    catalog = _run(check, version_of_sources(sources))
+    catalog = _run(check, sources)
     if previous is not None:
         check_evolution(check, previous, rows_exist)
     findings = report.sorted()
-    return Loaded(None if report.errors else catalog, findings)
+    return Loaded(None if report.errors else catalog, findings, catalog)
 
 
 def version_of_sources(sources: Sources) -> str:
@@ -89,7 +93,7 @@ def version_of_sources(sources: Sources) -> str:
     return digest.hexdigest()[:16]
 
 
-def _run(check: Check, version: str) -> Catalog:
+def _run(check: Check, sources: Sources) -> Catalog:
     for declared in check.tree.declared:
         check.by_key.setdefault((declared.space, declared.key), declared)
         check.annotations[declared] = read_common(check.report, declared.marks, declared.decl.doc, declared.enabled)
@@ -101,7 +105,7 @@ def _run(check: Check, version: str) -> Catalog:
     specs = read_predicates(check)
     finish_concepts(check)
     catalog = Catalog(
-        version=version,
+        version=version_of_sources(sources),
         concepts=dict(check.concepts),
         shapes=_enabled(shapes),
         specs=_enabled(specs),
@@ -116,6 +120,7 @@ def _run(check: Check, version: str) -> Catalog:
         tools=_enabled(read_tools(check)),
         seeds=_enabled(read_seeds(check)),
         disabled=_disabled(check),
+        sources=sources,
     )
     check_references(check)
     report_unused(check.tree, check.report)
