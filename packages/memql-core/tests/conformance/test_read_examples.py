@@ -92,15 +92,19 @@ async def test_count_counts_all_matches(ops: Ops) -> None:
     ],
 )
 async def test_raw_reads_give_the_stated_rows_in_the_stated_order(ops: Ops, text: str, ids: list[str]) -> None:
-    assert await ops.shorts(text) == ids
+    assert await ops.shorts(text, SYSTEM) == ids
 
 
 async def test_count_of_a_concept_has_a_short_form(ops: Ops) -> None:
     assert await ops.data("count v1:ops:job") == [4]
 
 
+async def test_traversals_do_not_pass_rows_the_caller_may_not_read(ops: Ops) -> None:
+    assert await ops.shorts('childOf(concept==v1:ops:customer;id=="acme")', BOSS) == []
+
+
 async def test_relationship_reads_bring_their_edges(ops: Ops) -> None:
-    result = await ops.run('childOf(concept==v1:ops:customer;id=="acme");payload.status!="done"')
+    result = await ops.run('childOf(concept==v1:ops:customer;id=="acme");payload.status!="done"', SYSTEM)
     edges = [json.loads(edge) for edge in result.edges]
     assert {(edge["type"], edge["fromId"], edge["toId"]) for edge in edges} == {
         ("child", "v1:ops:customer:acme", "v1:ops:job:j3"),
@@ -113,7 +117,7 @@ async def test_templates_reach_into_related_rows(ops: Ops) -> None:
         'shape(concept==v1:ops:customer;id=="acme", {g: match(case(node("payload.tier")=="gold", "G"), default("-")), '
         'jobs: children({t: node("payload.title")})})'
     )
-    assert await ops.data(text) == [{"g": "G", "jobs": [{"t": "Valve"}, {"t": "Radiator"}, {"t": "Boiler"}]}]
+    assert await ops.data(text, SYSTEM) == [{"g": "G", "jobs": [{"t": "Valve"}, {"t": "Radiator"}, {"t": "Boiler"}]}]
 
 
 @pytest.mark.parametrize(
