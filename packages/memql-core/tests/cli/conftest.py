@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,6 +113,17 @@ class UpNode:
         assert node is not None, "".join(self.lines)
         return node.grpc
 
+    @property
+    def http(self) -> str:
+        """Where HTTP and WebSocket listen."""
+        node = find_running(self.home)
+        assert node is not None, "".join(self.lines)
+        return node.http
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.stop(signal.SIGKILL)
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and give its exit code."""
         self.process.send_signal(how)
@@ -121,7 +132,13 @@ class UpNode:
         return code
 
 
-def start_up(home: Path, dsn: str, *options: str) -> UpNode:
+@pytest.fixture
+def start_up() -> Callable[..., UpNode]:
+    """Start further nodes."""
+    return start_node
+
+
+def start_node(home: Path, dsn: str, *options: str) -> UpNode:
     """Start ``memql up`` and wait until it greets."""
     kept = {
         name: value
@@ -149,7 +166,7 @@ def up(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> It
     name = f"memql_up_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        node = start_up(tmp_path_factory.mktemp("up"), postgres.dsn_of(name), "--tree", str(OPS_TREE))
+        node = start_node(tmp_path_factory.mktemp("up"), postgres.dsn_of(name), "--tree", str(OPS_TREE))
         yield node
         if node.process.poll() is None:
             node.stop()
@@ -162,3 +179,9 @@ def at_node(up: UpNode, memql: Memql, monkeypatch: pytest.MonkeyPatch) -> Memql:
     monkeypatch.setenv("MEMQL_HOME", str(up.home))
     monkeypatch.setenv("MEMQL_DATABASE_DSN", up.environment["MEMQL_DATABASE_DSN"])
     return memql
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """Keep one loop for all tests: gRPC's poller is one per process and must not meet a closed loop."""
+    yield

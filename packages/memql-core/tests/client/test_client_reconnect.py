@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import time
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import anyio
 import pytest
 
 from memql.client import Code, MemqlError, Reconnect, connect
+from memql.client._credentials import expiry_of
 from memql.wire import messages
 from memql.wire.frames import Frame
 
@@ -174,3 +178,33 @@ async def test_leaving_a_subscription_tells_the_server(address: str, node: Any) 
             await anext(events)
     assert isinstance(gone, messages.UnsubscribeMsg)
     assert gone.subscription_id == events.id
+
+
+def jwt(expires_in: float, name: str) -> str:
+    claims = urlsafe_b64encode(json.dumps({"exp": time.time() + expires_in, "sub": name}).encode()).decode().rstrip("=")
+    return f"e30.{claims}.sig"
+
+
+async def test_a_credential_is_renewed_before_it_expires_without_losing_the_stream(address: str, node: Any) -> None:
+    tokens = [jwt(60.1, "first"), jwt(3600, "second")]
+
+    async def source() -> str:
+        return tokens.pop(0)
+
+    async def rotate(peer: Any, frame: Frame) -> None:
+        await peer.reply(frame, messages.RotateAuthResult(ok=True))
+
+    node.answers["rotate_auth"] = rotate
+    wanted = tokens[1]
+    async with connect(address, source) as client:
+        message = (await node.wait_for("rotate_auth")).message()
+        assert len(await client.query("queryJobs")) == 1
+    assert isinstance(message, messages.RotateAuthMsg)
+    assert message.access_token == wanted
+    assert len(node.peers) == 1
+
+
+@pytest.mark.parametrize("token", ["", "mql_pat_x", "a.b.c", "a.!.c", "a.e30.c", "Operator x"])
+async def test_only_a_jwt_has_an_expiry(token: str) -> None:
+    assert expiry_of(token) is None
+    assert expiry_of(jwt(0, "x")) is not None

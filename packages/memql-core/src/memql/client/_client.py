@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import anyio
 
 from memql.client._codec import call_text, plain_arguments
+from memql.client._credentials import TokenSource
 from memql.client._families import Automations, Node, Policies, Sense, Tools
 from memql.client._reads import is_read
-from memql.client._session import Session, TokenSource
+from memql.client._session import Session
 from memql.client._subscription import EventStream, Subscription
 from memql.client._target import parse_target
 from memql.client._tool_calls import ClientTools
@@ -177,14 +178,7 @@ class Client:
 
         :raises MemqlError: ``UNAUTHENTICATED`` when the server refuses it; the old one stays in force.
         """
-        message = messages.RotateAuthMsg(access_token=token)
-        result = await self._session.ask(message, messages.RotateAuthResult, read=False, timeout=None)
-        if not result.ok:
-            raise MemqlError(
-                Code.UNAUTHENTICATED,
-                f"the new credential was refused: {result.error_description or result.error}",
-                details={"error": result.error},
-            )
+        await self._session.rotate(token)
 
     async def my_access(self) -> Access:
         """Who the server takes this client for."""

@@ -86,6 +86,9 @@ class GrpcTransport:
     async def aclose(self) -> None:
         """Cancel the call and close its channel."""
         self._call.cancel()
+        # gRPC's poller outlives the event loop: nothing of the call may be under way when the loop ends.
+        with anyio.move_on_after(_STATUS_PATIENCE, shield=True):
+            await self._call.code()
         with anyio.CancelScope(shield=True):
             await self._channel.close()
 

@@ -28,7 +28,8 @@ __all__ = ["Flow", "Link", "LinkLostError", "MessageReply", "RowsReply"]
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=Exception)
-_MAX_INFLIGHT = 64
+_MAX_INFLIGHT = 32
+"""Half of what a server allows: it counts a request a little longer than we do."""
 _OUTBOX = 1024
 _FLOW_BUFFER = 1024
 _SILENT_HEARTBEATS = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import betterproto2
 from anyio.abc import TaskGroup, TaskStatus
 
 from memql.client._codec import decode_event
+from memql.client._credentials import Credentials, TokenSource
 from memql.client._link import Flow, Link, LinkLostError, MessageReply, RowsReply
 from memql.client._subscription import Subscription
 from memql.client._target import Target
@@ -23,13 +25,12 @@ from memql.wire import messages
 from memql.wire.frames import Frame, QueryRequest
 from memql.wire.payloads import CLIENT
 
-__all__ = ["Session", "TokenSource"]
+__all__ = ["Session"]
 
 _M = TypeVar("_M", bound=betterproto2.Message)
 _R = TypeVar("_R")
 
-TokenSource = str | Callable[[], Awaitable[str]] | None
-"""A token, or a coroutine function that is asked for one on every dial."""
+log = logging.getLogger(__name__)
 
 _DRAIN_GRACE = 30.0
 _HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
@@ -60,7 +61,8 @@ class Session:
         self.server: ServerInfo | None = None
         self.reconnect_callbacks: list[Callable[[], Any]] = []
         self.client_id = uuid.uuid4().hex
-        self._token = token
+        self._credentials = Credentials(token)
+        self._dialled = anyio.Event()
         self._reconnect = reconnect
         self._version = version
         self._on_client_tool = on_client_tool
@@ -79,6 +81,8 @@ class Session:
             link = await self._dial(group)
             self._adopt(link)
             task_status.started()
+            if self._credentials.can_renew:
+                group.start_soon(self._keep_credential, name="memql client credential")
             try:
                 await self._keep(group, link)
             finally:
@@ -225,8 +229,8 @@ class Session:
             return await self._dial_once(group, patient=True)
 
     async def _dial_once(self, group: TaskGroup, *, patient: bool) -> Link:
-        token = self._token if isinstance(self._token, str | None) else await self._token()
-        transport = await open_transport(self.target, token or "", self.timeout, patient=patient)
+        token = await self._credentials.renew()
+        transport = await open_transport(self.target, token, self.timeout, patient=patient)
         link = Link(transport, self._on_push, self._on_end)
         group.start_soon(link.run, name="memql client stream")
         try:
@@ -243,6 +247,7 @@ class Session:
         self._link = link
         self.status = "connected"
         self._ready.set()
+        self._dialled.set()
 
     def _on_end(self, link: Link) -> None:
         if link is self._link and self.status == "connected":
@@ -265,6 +270,31 @@ class Session:
             link = next_link
             self._adopt(link)
             await self._tell_reconnected()
+
+    async def _keep_credential(self) -> None:
+        """Change the stream's credential before it expires; each dial brings a fresh one by itself."""
+        while True:
+            self._dialled = anyio.Event()
+            await _first_of(self._dialled.wait, limit=self._credentials.seconds_left())
+            if self._dialled.is_set():
+                continue
+            try:
+                await self.rotate(await self._credentials.renew())
+            except MemqlError as error:
+                # The old credential still holds; when it ends the server ends the stream, and the next dial asks anew.
+                log.warning("the credential of the stream to %s was not renewed: %s", self.target, error)
+                await self._dialled.wait()
+
+    async def rotate(self, token: str) -> None:
+        """Change the credential of the open stream; see :meth:`memql.client.Client.rotate_auth`."""
+        message = messages.RotateAuthMsg(access_token=token)
+        result = await self.ask(message, messages.RotateAuthResult, read=False, timeout=None)
+        if not result.ok:
+            raise MemqlError(
+                Code.UNAUTHENTICATED,
+                f"the new credential was refused: {result.error_description or result.error}",
+                details={"error": result.error},
+            )
 
     async def _move(self, group: TaskGroup, old: Link) -> Link:
         """Open a stream elsewhere, take the subscriptions over, and let the old one finish what it has."""
@@ -292,7 +322,7 @@ class Session:
                 return await self._dial(group)
             except MemqlError as failure:
                 error = failure
-                if failure.code in _HOPELESS and not callable(self._token):
+                if failure.code in _HOPELESS and not self._credentials.can_renew:
                     break
             delay = min(max(delay * 2, policy.initial), policy.maximum)
         self._failure = error or MemqlError(Code.UNAVAILABLE, f"the stream to {self.target} was lost")
