@@ -45,7 +45,7 @@ class Conditions:
     def where(self, selection: Selection, row: Row) -> tuple[str, str] | None:
         """FROM item and WHERE condition of a selection; None when no row can satisfy it."""
         found = self.predicate(selection.predicate, row)
-        if found is False:
+        if found is False or not selection.concepts:
             return None
         narrowed = self._id_condition(selection.predicate, row)
         source, conditions = self.writing.source(row, narrowed)

@@ -102,9 +102,8 @@ def row_value(resolver: Resolver, root: str, segments: tuple[str | int, ...], pl
         if segments:
             raise MemqlError(Code.INVALID_ARGUMENT, f"{root} is a single value; it has no members")
         return Column(cast("Any", root))
-    if root != "payload" or not segments:
+    if root != "payload" or not segments or not place.concepts:
         return Path(cast("Any", root), segments, ANYTHING)
-    assert place.concepts is not None
     return Path("payload", segments, resolve_payload(resolver.catalog, place.concepts, segments))
 
 

@@ -6,6 +6,7 @@ statement never depends on how the driver guesses types.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ import msgspec
 
 from memql.engine.values import parse_instant
 from memql.engine.values.text import is_blank
+from memql.errors import Code, MemqlError
 
 __all__ = [
     "Convert",
@@ -34,10 +36,16 @@ __all__ = [
 Convert: TypeAlias = Callable[[Any], str | None]
 
 _encode = msgspec.json.encode
+_REFERENCE = re.compile("\x00([0-9]+)\x00")
 
 
 def quoted(text: str) -> str:
-    """An SQL text literal."""
+    """An SQL text literal.
+
+    :raises MemqlError: ``INVALID_ARGUMENT`` for what PostgreSQL cannot hold in a text.
+    """
+    if "\x00" in text or "\\u0000" in text:
+        raise MemqlError(Code.INVALID_ARGUMENT, "text with the character U+0000 cannot be stored or returned")
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -107,7 +115,11 @@ def _without_nulls(value: Any) -> Any:
 
 
 class Params:
-    """Collects the parameters of one statement while it is written."""
+    """Collects the parameters of one statement while it is written.
+
+    What :meth:`add` returns stands for a parameter until :meth:`finish` numbers those that are in the final text: a
+    piece of SQL that was written may have been dropped since, and the server refuses parameters it cannot find.
+    """
 
     __slots__ = ("_numbers", "_sources")
 
@@ -120,13 +132,19 @@ class Params:
         key = (slot, convert)
         number = self._numbers.get(key)
         if number is None:
-            self._sources.append(key)
             number = self._numbers[key] = len(self._sources)
-        return f"${number}::{type_}"
+            self._sources.append(key)
+        return f"\x00{number}\x00::{type_}"
 
-    def sources(self) -> tuple[tuple[int, Convert], ...]:
-        """Slot and conversion of every parameter, in order."""
-        return tuple(self._sources)
+    def finish(self, sql: str) -> tuple[bytes, tuple[tuple[int, Convert], ...]]:
+        """The text with its parameters numbered, and slot and conversion of each."""
+        used: dict[int, int] = {}
+
+        def placeholder(match: re.Match[str]) -> str:
+            return f"${used.setdefault(int(match[1]), len(used) + 1)}"
+
+        text = _REFERENCE.sub(placeholder, sql)
+        return text.encode(), tuple(self._sources[number] for number in used)
 
 
 def bind(sources: Sequence[tuple[int, Convert]], values: Sequence[Any]) -> list[str | None]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from memql.lang import ast
 from memql.lang.catalog import ArgSpec, Catalog, Scope
 
-__all__ = ["ROW_ROOTS", "ArgPath", "Place", "argument_path", "argument_paths", "row_path", "tree_scope"]
+__all__ = [
+    "ENGINE_NAMES",
+    "ROW_ROOTS",
+    "ArgPath",
+    "Place",
+    "argument_path",
+    "argument_paths",
+    "children",
+    "row_path",
+    "tree_scope",
+    "variable_names",
+]
 
 ArgPath = tuple[str | int, ...]
 
@@ -16,6 +28,9 @@ ROW_ROOTS = frozenset(
     {"id", "concept", "type", "createdAt", "createdBy", "payload", "schema", "provenance", "metadata"}
 )
 """The intrinsics of a row, and its payload."""
+
+ENGINE_NAMES = frozenset({"args", "actor", "now", "partition", "config", "trace"})
+"""Names the engine gives a meaning everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +73,10 @@ class Place:
 
 
 def tree_scope(catalog: Catalog) -> Scope:
-    """The scope of raw text: every name of the tree."""
+    """The scope of raw text: every name of the tree, and concepts by their short name where only one has it."""
+    names = Counter(concept.name for concept in catalog.concepts.values())
     return Scope(
-        concepts={},
+        concepts={concept.name: key for key, concept in catalog.concepts.items() if names[concept.name] == 1},
         predicates={key: key for key in catalog.specs},
         calls={key: key for key in catalog.queries},
         shapes={key: key for key in catalog.shapes},
@@ -99,6 +115,13 @@ def argument_paths(expr: ast.Expr) -> frozenset[ArgPath]:
     if path is not None:
         return frozenset({path})
     return frozenset[ArgPath]().union(*map(argument_paths, children(expr)))
+
+
+def variable_names(expr: ast.Expr) -> frozenset[str]:
+    """The variables of the request that an expression mentions."""
+    if isinstance(expr, ast.Var):
+        return frozenset({expr.name})
+    return frozenset[str]().union(*map(variable_names, children(expr)))
 
 
 def children(expr: ast.Expr) -> tuple[ast.Expr, ...]:

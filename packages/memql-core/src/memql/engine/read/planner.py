@@ -16,7 +16,7 @@ from memql.engine.read.directives import Latest, ReadRequest
 from memql.engine.read.links import neighbourhood
 from memql.engine.read.ordering import SortKey, after, order_by, parse_path, sort_keys
 from memql.engine.read.params import as_text
-from memql.engine.read.place import Place, tree_scope
+from memql.engine.read.place import Place, argument_paths, tree_scope, variable_names
 from memql.engine.read.plans import Plan, Statement
 from memql.engine.read.projection import Projector, ShapeMember, has_secrets
 from memql.engine.read.resolver import Resolver
@@ -140,7 +140,8 @@ class _Planning:
         if isinstance(core, ast.FilterRead) and core.concept_cache is not None:
             wish = float(core.concept_cache)
         if wish is None:
-            wish = min(self.catalog.concepts[key].annotations.cache_ttl or 0.0 for key in concepts)
+            own = (self.catalog.concepts[key].annotations.cache_ttl or 0.0 for key in concepts)
+            wish = min(own, default=0.0)
         return wish
 
     # --- what is read ----------------------------------------------------------------------------------------------
@@ -226,12 +227,18 @@ class _Planning:
         return _Page(limit_slot, position_slot, is_cursor, key_slots)
 
     def _identity(self) -> Callable[[Env], bytes]:
+        """What cursors belong to: the read apart from its page, who asks, and the values it was given."""
         source = repr(replace(self.request, page=None)).encode()
         if self.query is not None:
             source = self.query.key.encode() + b"\x00" + source
+        of_page = [part for part in self.request.page or () if part is not None]
+        paging = {name for part in of_page for name in variable_names(part)}
+        paging_args = {str(path[0]) for part in of_page for path in argument_paths(part)}
 
         def identity(env: Env) -> bytes:
-            return identity_of(source, [env.actor.user_id, env.actor.role, dict(env.args), dict(env.variables)])
+            args = {name: value for name, value in env.args.items() if name not in paging_args}
+            variables = {name: value for name, value in env.variables.items() if name not in paging}
+            return identity_of(source, [env.actor.user_id, env.actor.role, args, variables])
 
         return identity
 
@@ -337,7 +344,8 @@ class _Planning:
             found = Conditions(writing).where(selection, Row("r", selection.concepts))
             if found is None:
                 return None
-            return Statement(f"SELECT count(*) FROM {found[0]} WHERE {found[1]}".encode(), writing.params.sources())
+            sql = f"SELECT count(*) FROM {found[0]} WHERE {found[1]}"
+            return Statement(*writing.params.finish(sql))
 
         return write
 
@@ -376,7 +384,7 @@ class _Planning:
                 text = surround(sql, row, conditions, projector, relations, expansion, most)
             else:
                 text = sql.plain()
-            return Statement(text.encode(), writing.params.sources())
+            return Statement(*writing.params.finish(text))
 
         return write
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from memql.engine.read import inference, operands, rules
 from memql.engine.read.links import FUNCTIONS, Link, links_between, links_within
-from memql.engine.read.place import ROW_ROOTS, ArgPath, Place, argument_paths, children
+from memql.engine.read.place import ENGINE_NAMES, ROW_ROOTS, ArgPath, Place, argument_paths, children, row_path
 from memql.engine.read.slots import Run, Slot, SlotTable
 from memql.engine.read.terms import (
     ALWAYS,
@@ -119,6 +119,10 @@ class Resolver:
         return Given(slot, self.predicate(body, place.guarded(slot, True, paths)))
 
     def _comparison(self, expr: ast.Compare, place: Place) -> Predicate:
+        match expr.right:
+            case ast.Literal(value=str() as text) if text.endswith(":*") and row_path(expr.left) == ("id", ()):
+                every = ast.ConceptRef(text.removesuffix(":*"), span=expr.right.span)
+                expr = ast.Compare(expr.op, ast.Name("concept"), every, span=expr.span)
         left = operands.side(self, expr.left, expr.right, expr.op, place)
         right = operands.side(self, expr.right, expr.left, expr.op, place)
         op = {"!=": "==", "not in": "in"}.get(expr.op, expr.op)
@@ -138,9 +142,8 @@ class Resolver:
             return self.predicate(place.lets[name], inner)
         key = place.scope.predicates.get(name)
         if key is None:
-            if name in ROW_ROOTS or name in ("now", "partition", "actor", "args"):
-                return None
-            raise unknown_predicate(name, [*place.scope.predicates, *place.lets])
+            self._check_names(ast.Name(name), place)
+            return None
         spec = self.catalog.specs[key]
         return self.predicate(spec.filter, replace(place, scope=spec.scope, lets={}, args={}))
 
@@ -230,6 +233,7 @@ class Resolver:
 
     def run(self, expr: ast.Expr, place: Place) -> Run:
         """An expression free of row data, compiled."""
+        self._check_names(expr, place)
         types = TypeScope(None, place.args)
         compiled = compile_expr(expr, place.scope, self.catalog, mode="filter", types=types)
         self.needs_tables = self.needs_tables or compiled.needs_tables
@@ -237,17 +241,32 @@ class Resolver:
 
     def condition(self, expr: ast.Expr, place: Place) -> int:
         """The slot of a condition free of row data."""
+        self._check_names(expr, place)
         types = TypeScope(None, place.args)
         compiled = compile_filter(expr, place.scope, self.catalog, types=types)
         self.needs_tables = self.needs_tables or compiled.needs_tables
         return self.slot(compiled.evaluate, place)
+
+    def _check_names(self, expr: ast.Expr, place: Place) -> None:
+        """Refuse names that mean nothing: in process they would read as null."""
+        match expr:
+            case ast.Name(name=name):
+                known = (ROW_ROOTS, ENGINE_NAMES, place.lets, place.scope.predicates, place.scope.concepts)
+                if not any(name in names for names in known):
+                    raise unknown_name(name, [*place.scope.predicates, *place.lets])
+            case ast.Call(callee=ast.Name(), args=args, named=named):
+                for part in (*args, *(value for _, value in named)):
+                    self._check_names(part, place)
+            case _:
+                for part in children(expr):
+                    self._check_names(part, place)
 
     def slot(self, run: Run, place: Place, **traits: Any) -> int:
         """A slot evaluated where ``place`` is."""
         return self.slots.add(Slot(run, place.frame, place.guards, **traits))
 
 
-def unknown_predicate(name: str, known: Sequence[str]) -> MemqlError:
+def unknown_name(name: str, known: Sequence[str]) -> MemqlError:
     """The error for a bare name that is no spec, trait or inline spec."""
     from difflib import get_close_matches
 
