@@ -193,6 +193,7 @@ class Claims:
                 [claim.key for claim in claims],
                 [claim.epoch for claim in claims],
             ),
+            timeout=self._lease.total_seconds() / 3,
         )
         alive = {(name, key) for name, key in rows}
         return [claim for claim in claims if (claim.name, claim.key) not in alive]

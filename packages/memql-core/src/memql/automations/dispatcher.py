@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import anyio
 import structlog
@@ -16,7 +16,7 @@ import structlog
 from memql.automations.claims import Claim, ClaimLostError, Claims, Subject
 from memql.automations.compiled import CompiledAutomation
 from memql.automations.execution import Execution, Executor, context_for
-from memql.automations.guard import Guard, Unguarded
+from memql.automations.guard import UNREACHABLE, Guard, Unguarded
 from memql.automations.journal import RunJournal
 from memql.automations.lanes import Lanes
 from memql.automations.leases import Leases
@@ -26,7 +26,7 @@ from memql.automations.stored_event import decode_event, encode_event
 from memql.engine.context import IdSequence
 from memql.engine.logic import Runner
 from memql.engine.ports import Writer
-from memql.errors import Code, MemqlError, internal_error
+from memql.errors import MemqlError, internal_error
 from memql.events.event import Event
 from memql.graph.database import Database
 from memql.ids import derived_id, new_id
@@ -37,6 +37,8 @@ _log = structlog.get_logger("memql.automations")
 
 _REMEMBERED: Final = 16_384
 _COMPLETION_ATTEMPTS: Final = 5
+
+T = TypeVar("T")
 
 Hold: TypeAlias = Callable[[], Callable[[], None]]
 """Marks an event as not decided yet; calling the result decides it."""
@@ -194,9 +196,10 @@ class Dispatcher:
             )
             return False
         ctx = context_for(compiled, event, IdSequence(()), datetime.now(UTC))
+        needs = compiled.filter is not None and compiled.filter.needs_tables
+        tables = await self._reached(partial(self._runner.tables, ctx)) if needs else None
         try:
-            needs = compiled.filter is not None and compiled.filter.needs_tables
-            return compiled.admits(event, ctx, await self._runner.tables(ctx) if needs else None)
+            return compiled.admits(event, ctx, tables)
         except MemqlError as error:
             self._refuse(compiled, event, error)
             return False
@@ -224,19 +227,20 @@ class Dispatcher:
             await self._run(compiled, event, admitted)
 
     async def _admit(self, compiled: CompiledAutomation, event: Event) -> Claim | Unguarded | None:
-        """Ask the guard until it answers; while it cannot, the lane stands still and the event stays
-        undecided."""
-        subject = _subject(compiled, event)
+        """What the guard says; while it cannot, the lane stands still and the event stays undecided."""
+        return await self._reached(partial(self._guard.admit, _subject(compiled, event)))
+
+    async def _reached(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until the database answers."""
         wait = self._options.retry_delay
         while True:
             try:
-                return await self._guard.admit(subject)
+                return await ask()
             except MemqlError as error:
-                if error.code is not Code.UNAVAILABLE:
-                    _log.error("automation_not_admitted", automation=compiled.name, error=str(error))
-                    return None
-                await anyio.sleep(wait)
-                wait = min(wait * 2, self._options.retry_delay_most)
+                if error.code not in UNREACHABLE:
+                    raise
+            await anyio.sleep(wait)
+            wait = min(wait * 2, self._options.retry_delay_most)
 
     async def _put_admitted(self, compiled: CompiledAutomation, event: Event, admitted: Claim | Unguarded) -> None:
         """Queue a run that is claimed already; its lease is kept from now on."""

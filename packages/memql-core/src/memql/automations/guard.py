@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -19,10 +20,11 @@ from memql.automations.metrics import Counts
 from memql.automations.options import Options
 from memql.errors import Code, MemqlError
 
-__all__ = ["Guard", "Unguarded"]
+__all__ = ["UNREACHABLE", "Guard", "Unguarded"]
 
 _log = structlog.get_logger("memql.automations")
-_UNREACHABLE = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
+UNREACHABLE: Final = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
+"""Codes that say the database could not be asked, rather than what it answered."""
 
 
 class Unguarded:
@@ -52,7 +54,7 @@ class Guard:
         try:
             claim = await self._claims.claim(subject)
         except MemqlError as error:
-            if error.code not in _UNREACHABLE:
+            if error.code not in UNREACHABLE:
                 raise
             return self._without_claim(subject, error)
         if claim is None:

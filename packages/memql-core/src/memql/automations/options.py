@@ -17,7 +17,7 @@ class Options:
 
     lease: float = 15.0
     take_over_every: float = 1.0
-    concurrency: int = 32
+    concurrency: int = 16
     concurrency_each: int = 8
     pending_each: int = 10_000
     run_timeout: float = 30.0

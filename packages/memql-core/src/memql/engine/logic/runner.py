@@ -10,7 +10,7 @@ import anyio
 from psycopg import AsyncConnection
 
 from memql.engine.context import RequestContext
-from memql.engine.logic.bodies import Body, Frame, compile_body
+from memql.engine.logic.bodies import MAX_DEPTH, Body, Frame, compile_body
 from memql.engine.logic.calls import Calls, Models
 from memql.engine.logic.policies import Policies, TablesLoader
 from memql.engine.logic.publishing import Publisher
@@ -21,10 +21,7 @@ from memql.events.event import Event
 from memql.graph.database import Database
 from memql.lang.catalog import Logic
 
-__all__ = ["ATOMIC_TIMEOUT", "MAX_DEPTH", "Runner"]
-
-MAX_DEPTH: Final = 32
-"""How deep calls may nest."""
+__all__ = ["ATOMIC_TIMEOUT", "Runner"]
 
 ATOMIC_TIMEOUT: Final = 300.0
 """Seconds a transaction of an ``@atomic`` body may take unless the logic has a ``@timeout``."""
