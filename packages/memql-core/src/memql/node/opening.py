@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 
 from memql.config import Settings
+from memql.errors import MemqlError
 from memql.node.tree import load_catalog
 
 if TYPE_CHECKING:
@@ -33,9 +34,14 @@ async def open_store(stack: AsyncExitStack, settings: Settings) -> tuple[Databas
     :raises MemqlError: what keeps the database from opening, or the tree from loading.
     """
     loaded: list[Catalog] = []
+    refused: list[MemqlError] = []
 
     async def load() -> None:
-        loaded.append(await load_catalog(settings.dsl_path))
+        # Kept for later: a refused tree must not interrupt the database half-way through opening.
+        try:
+            loaded.append(await load_catalog(settings.dsl_path))
+        except MemqlError as error:
+            refused.append(error)
 
     async def prepare() -> None:
         await anyio.to_thread.run_sync(_import_later, abandon_on_cancel=True)
@@ -44,6 +50,8 @@ async def open_store(stack: AsyncExitStack, settings: Settings) -> tuple[Databas
         tasks.start_soon(load, name="node: tree")
         tasks.start_soon(prepare, name="node: imports")
         database = await _open_database(stack, settings)
+    if refused:
+        raise refused[0]
     (catalog,) = loaded
     if settings.migrates_on_start:
         from memql.graph.indexes import ensure_indexes

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, ClassVar
 
-from memql.engine.ports import BuiltinExecutor
 from memql.errors import Code, MemqlError
 
 if TYPE_CHECKING:
     import grpc
     from aiohttp import web
 
+    from memql.engine.ports import BuiltinExecutor
     from memql.server.ports import Authenticator, Services
     from memql.server.routing import Route
 

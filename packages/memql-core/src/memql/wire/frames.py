@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import betterproto2
@@ -36,6 +36,8 @@ __all__ = [
     "encode_server",
 ]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _METADATA = 3
 _JSON_ROWS = 200
 
@@ -225,6 +227,5 @@ class EventFrame:
 
 
 def _timestamp(moment: datetime) -> bytes:
-    micros = round(moment.timestamp() * 1_000_000)
-    seconds, rest = divmod(micros, 1_000_000)
+    seconds, rest = divmod((moment - _EPOCH) // _MICROSECOND, 1_000_000)
     return varint_field(1, seconds % (1 << 64)) + varint_field(2, rest * 1000)
