@@ -142,6 +142,15 @@ class Settings(BaseModel):
     query_max_results: int = _setting(
         "MEMQL_QUERY_MAX_RESULTS", default=10_000, doc="default and largest number of rows of a page", ge=1
     )
+    max_unguarded_runs: int = _setting(
+        "MEMQL_MAX_UNGUARDED_AUTOMATION_EXECUTIONS_PER_WINDOW",
+        default=50,
+        doc="event-triggered runs that may go ahead per window while the database cannot be reached",
+        ge=0,
+    )
+    unguarded_window: float = _setting(
+        "MEMQL_UNGUARDED_AUTOMATION_WINDOW_SECONDS", default=60.0, doc="seconds of that window", gt=0
+    )
     ws_origin_patterns: TextList = _setting(
         "MEMQL_WEBSOCKET_ORIGIN_PATTERNS",
         "MEMQL_WS_ORIGIN_PATTERNS",

@@ -177,7 +177,7 @@ async def _open_engine(
     catalog: Catalog,
     identity: NodeIdentity,
 ) -> Node:
-    from memql.automations import Automations
+    from memql.automations import Automations, Options
     from memql.engine.assembly import build_engine
     from memql.engine.logic import Runner
     from memql.engine.write import Seeder
@@ -204,6 +204,7 @@ async def _open_engine(
             writer=engine.writer,
             catalog=catalog,
             node=identity.id,
+            options=Options(unguarded_runs=settings.max_unguarded_runs, unguarded_window=settings.unguarded_window),
         )
     )
     return Node(settings, lifecycle, database, engine, automations, bus)
