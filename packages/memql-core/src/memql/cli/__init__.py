@@ -3,7 +3,12 @@ feature."""
 
 from __future__ import annotations
 
-__all__ = ["main"]
+import time
+
+__all__ = ["STARTED", "main"]
+
+STARTED = time.monotonic()
+"""When this process began to be a command, for the greeting of ``memql up``."""
 
 
 def main() -> None:

@@ -52,7 +52,9 @@ def import_rows(
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if an earlier run was cut off.")] = False,
     tree: TreeOption = None,
 ) -> None:
-    """Import a file into a concept, straight into the database; a running node sees the rows.
+    """Import a CSV or JSON lines file into a concept.
+
+    The rows go straight into the database; a running node sees them.
 
     Every line is checked as a single write would be; a refused one is reported with its number and costs only
     itself. A run that was interrupted goes on where it was when the same command runs again. Exit code 1 when

@@ -42,7 +42,7 @@ def env(
     check: Annotated[bool, typer.Option("--check", help="Exit code 1 if something required is missing.")] = False,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show secrets as they are; on a terminal only.")] = False,
 ) -> None:
-    """Show the configuration that a node would start with here, and where each value comes from."""
+    """Show the configuration and where each value comes from. It is what a node would start with here."""
     from memql.cli.boot import boot_layers
     from memql.config import Layer, describe, load_settings
 

@@ -57,7 +57,7 @@ def fmt(
         bool, typer.Option("--check", help="Change nothing; exit code 1 when a file would change.")
     ] = False,
 ) -> None:
-    """Format .memql sources in place; - formats standard input to standard output."""
+    """Format .memql sources in place. A path of - formats standard input to standard output."""
     from memql.lang.formatter import format_file
 
     if str(path) == "-":
@@ -105,7 +105,7 @@ def sdk_gen(
         list[str] | None, typer.Option("--namespace", "-n", help="Only these namespaces. May be repeated.")
     ] = None,
 ) -> None:
-    """Write a Python module with a typed function for every query and mutation of a tree."""
+    """Write a typed Python module for a tree. It has a function for every query and mutation."""
     from memql.client.sdkgen import generate_module
 
     module = generate_module(_catalog(path), namespaces=namespace or None)
@@ -123,7 +123,7 @@ def _catalog(path: Path) -> Catalog:
 
 
 def lsp() -> None:
-    """Serve the language server protocol on standard input and output."""
+    """Serve editors: the language server protocol on stdio."""
     from memql.cli.language_server import serve
 
     serve()

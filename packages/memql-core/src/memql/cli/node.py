@@ -45,7 +45,7 @@ def up(
     grpc: Annotated[str | None, typer.Option("--grpc", help="Where gRPC listens.")] = None,
     http: Annotated[str | None, typer.Option("--http", help="Where HTTP and WebSocket listen.")] = None,
 ) -> None:
-    """Run everything in one process on this machine, with a database of its own. Ctrl-C stops it."""
+    """Run everything in one process, with its own database. Ctrl-C stops it."""
     from memql.cli.boot import boot_settings
 
     environ = {**_LAPTOP, **os.environ, "MEMQL_ENVIRONMENT": "development"}
@@ -67,15 +67,16 @@ def run() -> None:
 def _serve(settings: Settings, *, laptop: bool) -> None:
     import anyio
 
+    from memql.cli import STARTED
     from memql.cli.serving import serve
 
-    anyio.run(serve, settings, laptop)
+    anyio.run(serve, settings, laptop, STARTED)
 
 
 def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is pending; apply nothing.")] = False,
 ) -> None:
-    """Bring the database schema up to date, and the indexes that the tree declares."""
+    """Bring the database up to date: schema and declared indexes."""
     import anyio
 
     applied = anyio.run(_migrate, dry_run)

@@ -26,7 +26,7 @@ EnvelopeArgument = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     genesis = typer.Typer(
-        help="The genesis envelope: shared settings, sealed under MEMQL_MASTER_KEY.",
+        help="The genesis envelope: shared settings, sealed.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 
-async def serve(settings: Settings, laptop: bool, started: float | None = None) -> None:
+async def serve(settings: Settings, laptop: bool, started: float) -> None:
     """Run a node until it is told to stop.
 
     :param laptop: play every installed role, and greet the person at the terminal once it listens.
@@ -25,7 +25,6 @@ async def serve(settings: Settings, laptop: bool, started: float | None = None) 
     :raises MemqlError: what keeps it from starting.
     """
     configure_logging(settings)
-    begun = time.monotonic() if started is None else started
     with ExitStack() as stack:
 
         async def ready(node: Node) -> None:
@@ -33,7 +32,7 @@ async def serve(settings: Settings, laptop: bool, started: float | None = None) 
             if laptop:
                 grpc, http = str(server.grpc_address), str(server.http_address)
                 stack.enter_context(announce(settings.home, grpc=grpc, http=http, trees=settings.dsl_path))
-                _greet(node, time.monotonic() - begun)
+                _greet(node, time.monotonic() - started)
 
         await run_node(settings, everything=laptop, ready=ready)
 
