@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from memql.auth import Actor
 from memql.events.event import Event
+from memql.ids import derived_id
 
 if TYPE_CHECKING:
     from memql.engine.journal import Journal
@@ -73,6 +74,12 @@ class RequestContext:
     def now_text(self) -> str:
         """``now`` as the language shows it."""
         return format_instant(self.now)
+
+    @property
+    def idempotency_key(self) -> str:
+        """What tells an outside effect of a durable run from all others: the same whenever the run is repeated, so that
+        the called party can recognise a repetition. Empty outside automations."""
+        return "" if self.ids is None else derived_id("effect", *self.ids.path)
 
     def called_by_construct(self) -> RequestContext:
         """The context of a call made by a body; one level deeper."""
