@@ -117,6 +117,19 @@ async def test_the_cursor_stays_below_an_event_that_nobody_has_decided_about(dat
         await until(lambda: replay._frontier.decided >= first[0])
 
 
+async def test_a_run_that_kills_every_process_is_given_up(database: Database) -> None:
+    catalog, hang = plant(HANGING), Hang()
+    options = Options(lease=600, drain=0.1, read_every=0.05, take_over_every=0.05, take_overs=3)
+    async with process(database, catalog, options=options, executors={"plant.hang": hang}) as one:
+        await one.order("o1")
+        await hang.called.wait()
+    await database.execute("UPDATE automation_execution_claims SET epoch = 3")
+    async with process(database, catalog, options=options, executors={"plant.hang": hang}) as two:
+        await settled(two, 1)
+    row = await database.fetch_one("SELECT outcome, error FROM automation_execution_claims")
+    assert row == ("failed", "given up: 3 processes died while they ran it")
+
+
 class AwayClaims(Claims):
     """Claims of a database that cannot be reached."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
@@ -136,14 +136,22 @@ class Dispatcher:
         while True:
             await anyio.sleep(self._options.take_over_every)
             try:
-                expired = await self._claims.take_over(self._tree, self._lanes.free) if self._lanes.free > 0 else []
+                if self._lanes.free > 0:
+                    await self._carry_on(await self._claims.take_over(self._tree, self._lanes.free))
             except MemqlError as error:
                 _log.warning("automation_take_over_failed", error=error.message)
-                continue
-            for claim in expired:
-                self._counts.add("take_overs")
-                _log.warning("automation_taken_over", automation=claim.name, dedup_key=claim.key, epoch=claim.epoch)
+
+    async def _carry_on(self, expired: Sequence[Claim]) -> None:
+        for claim in expired:
+            self._counts.add("take_overs")
+            _log.warning("automation_taken_over", automation=claim.name, dedup_key=claim.key, epoch=claim.epoch)
+            if claim.epoch <= self._options.take_overs:
                 await self.fired(claim)
+                continue
+            reason = f"given up: {claim.epoch - 1} processes died while they ran it"
+            _log.error("automation_given_up", automation=claim.name, dedup_key=claim.key, reason=reason)
+            await self._claims.complete(claim, "failed", reason)
+            self._counts.add("runs_failed")
 
     def _triggered(self, topic: str) -> tuple[CompiledAutomation, ...]:
         found = self._by_topic.get(topic)

@@ -17,6 +17,7 @@ class Options:
 
     lease: float = 15.0
     take_over_every: float = 1.0
+    take_overs: int = 20
     concurrency: int = 16
     concurrency_each: int = 8
     pending_each: int = 10_000
