@@ -247,6 +247,11 @@ async def test_a_filter_with_an_impossible_text_finds_nothing(database: Database
         assert await in_sql(reader, ast.Compare("==", word, literal)) == set()
         assert await in_sql(reader, ast.Compare("in", word, ast.ListExpr((literal, ast.Literal("beta"))))) == {"c2"}
         assert len(await in_sql(reader, ast.Compare("!=", word, literal))) == len(ROWS)
+        free, pair = ast.Member(ast.Name("payload"), "free"), ast.ListExpr((literal, ast.Literal("1")))
+        assert await in_sql(reader, ast.Compare("in", free, pair)) == {"c2"}
+        assert await in_sql(reader, ast.Compare("has", free, pair)) == set()
+        assert await in_sql(reader, ast.Compare("==", free, pair)) == set()
+        assert await in_sql(reader, ast.Compare("==", free, ast.ObjectExpr((("a", literal),)))) == set()
 
 
 # --- random filters over random rows ---------------------------------------------------------------------------------

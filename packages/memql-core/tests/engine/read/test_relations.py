@@ -147,3 +147,13 @@ async def test_traversals_obey_row_rules_on_the_way(ops: Lab) -> None:
     assert await ops.shorts('parentOf(id=="v1:ops:job:j4")', U1) == []
     nodes = (await ops.read('withDepth(concept==v1:ops:job;id=="j4", 1)', U1)).decoded_nodes()
     assert [node["id"] for node in nodes] == ["v1:ops:job:j4"]
+
+
+async def test_what_a_history_or_a_deleted_row_is_related_to_is_live(ops: Lab) -> None:
+    await ops.put("v1:ops:customer", "bolt", {"deleted": True}, deleted=True)
+    await ops.put("v1:ops:job", "j3", {"customerId": "v1:ops:customer:acme", "title": "Valve, again"})
+    children = 'childOf(concept==v1:ops:customer;id in ("acme","bolt"))'
+    assert await ops.shorts(f"history({children})") == ["j3", "j3", "j2", "j1"]
+    assert await ops.shorts(f"withDeleted({children})") == ["j3", "j2", "j1"]
+    names = 'shape(history(concept==v1:ops:customer;id=="acme"), children(node("payload.title")))'
+    assert await ops.data(names) == [["Valve, again", "Radiator", "Boiler"]]

@@ -14,13 +14,13 @@ from memql.engine.read.params import (
     as_moments,
     as_number,
     as_numbers,
+    as_options,
     as_prefix,
     as_single,
     as_text,
     as_texts,
     quoted,
 )
-from memql.engine.read.slots import SKIPPED
 from memql.engine.read.writing import Row, Writing
 
 __all__ = ["compare"]
@@ -28,7 +28,6 @@ __all__ = ["compare"]
 Side = Operand | Constant
 Condition = str | bool
 
-_NOTHING = ("z", SKIPPED)
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -90,7 +89,7 @@ class _Comparisons:
             return f"{left.moment} = {self.params.add(slot, as_moment, 'timestamptz')}"
         if tag == "s":
             return False if left.is_moment else self._equal_text(left, slot)
-        if tag in _NOTHING or left.column or left.is_moment or (tag.startswith("l") and "z" in tag):
+        if right.matches_nothing or left.column or left.is_moment:
             return False
         if tag in ("t", "f"):
             return f"{left.json} = {quoted('true' if tag == 't' else 'false')}::jsonb"
@@ -142,11 +141,11 @@ class _Comparisons:
 
     def among(self, left: Side, right: Side) -> Condition:
         if isinstance(right, Constant):
-            if right.tag in _NOTHING or not right.tag.startswith("l"):
+            if not right.tag.startswith("l"):
                 return False
             if isinstance(left, Operand):
                 return self._among_constants(left, right)
-            return f"memql_in({self.json(left)}, {self.json(right)}, {self._flag})"
+            return f"memql_in({self.json(left)}, {self._options(right)}, {self._flag})"
         if isinstance(left, Constant) and not left.tag.startswith("l"):
             return self._list_holds(right, left)
         return f"memql_in({self.json(left)}, {right.json}, {self._flag})"
@@ -155,7 +154,7 @@ class _Comparisons:
         """One condition per type of option; a list on the left needs the general form."""
         slot, tags = options.slot, set(options.tag[1:])
         if "list" in left.kinds:
-            return f"memql_in({left.json}, {self.params.add(slot, as_json, 'jsonb')}, {self._flag})"
+            return f"memql_in({left.json}, {self._options(options)}, {self._flag})"
         found: list[str] = []
         if left.is_moment:
             if "i" in tags:
@@ -190,12 +189,15 @@ class _Comparisons:
         return f"memql_has({self.json(left)}, {self.json(right)}, {self._flag})"
 
     def _list_holds(self, items: Operand, wanted: Constant) -> Condition:
-        if items.column or items.is_moment or wanted.tag in _NOTHING:
+        if items.column or items.is_moment or wanted.matches_nothing:
             return False
         if wanted.tag in ("s", "n", "t", "f"):
             # Containment by a list of one scalar is membership, and false for anything but a list.
             return f"{items.json} @> {self.params.add(wanted.slot, as_single, 'jsonb')}"
         return f"memql_has({items.json}, {self.json(wanted)}, {self._flag})"
+
+    def _options(self, options: Constant) -> str:
+        return self.params.add(options.slot, as_options, "jsonb")
 
     @property
     def _flag(self) -> str:

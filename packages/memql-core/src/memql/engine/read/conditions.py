@@ -42,13 +42,16 @@ class Conditions:
     def __init__(self, writing: Writing) -> None:
         self.writing = writing
 
-    def where(self, selection: Selection, row: Row) -> tuple[str, str] | None:
-        """FROM item and WHERE condition of a selection; None when no row can satisfy it."""
+    def where(self, selection: Selection, row: Row, *, root: bool = False) -> tuple[str, str] | None:
+        """FROM item and WHERE condition of a selection; None when no row can satisfy it.
+
+        :param root: whether these are the rows asked for; see :meth:`Writing.source`.
+        """
         found = self.predicate(selection.predicate, row)
         if found is False or not selection.concepts:
             return None
         narrowed = self._id_condition(selection.predicate, row)
-        source, conditions = self.writing.source(row, narrowed)
+        source, conditions = self.writing.source(row, narrowed, root=root)
         if isinstance(found, str):
             conditions.append(found)
         return source, " AND ".join(conditions) or "TRUE"
@@ -137,6 +140,16 @@ class Conditions:
         return None if found is None else f"SELECT {output(row)} FROM {found[0]} WHERE {found[1]}"
 
     # --- narrowing -------------------------------------------------------------------------------------------------
+
+    def finds_one(self, predicate: Predicate) -> bool:
+        """Whether the AND list asks for one id, so that at most one row matches."""
+        match predicate:
+            case Every(items=items):
+                return any(self.finds_one(item) for item in items)
+            case Comparison(op="==", left=Column(name="id"), right=Folded(slot=slot)):
+                return self.writing.tags[slot] in ("s", "i")
+            case _:
+                return False
 
     def _id_condition(self, predicate: Predicate, row: Row) -> str:
         """What the AND list says about the id, for the rows versions are chosen of."""

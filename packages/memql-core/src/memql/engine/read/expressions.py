@@ -68,6 +68,11 @@ class Constant:
     slot: int
     tag: Tag
 
+    @property
+    def matches_nothing(self) -> bool:
+        """Whether no stored value can equal it: it has a text that none can hold, or was not evaluated."""
+        return self.tag in ("z", SKIPPED) or (self.tag.startswith("l") and "z" in self.tag)
+
 
 def operand(value: Value, row: Row, writing: Writing, predicate: WritePredicate) -> Operand | Constant:
     """A value as it takes part in a comparison."""
@@ -114,7 +119,7 @@ def _path_literal(segments: tuple[str | int, ...]) -> str:
 
 def constant_json(constant: Constant, writing: Writing) -> str:
     """A folded value as jsonb; null for null and for what no row can hold."""
-    if constant.tag in ("0", "z", SKIPPED):
+    if constant.tag == "0" or constant.matches_nothing:
         return "NULL::jsonb"
     return writing.params.add(constant.slot, as_json, "jsonb")
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from memql.engine.read.slots import storable
 from memql.engine.values import parse_instant
 from memql.engine.values.text import is_blank
 from memql.errors import Code, MemqlError
@@ -26,6 +27,7 @@ __all__ = [
     "as_moments",
     "as_number",
     "as_numbers",
+    "as_options",
     "as_prefix",
     "as_single",
     "as_text",
@@ -44,8 +46,8 @@ def quoted(text: str) -> str:
 
     :raises MemqlError: ``INVALID_ARGUMENT`` for what PostgreSQL cannot hold in a text.
     """
-    if "\x00" in text or "\\u0000" in text:
-        raise MemqlError(Code.INVALID_ARGUMENT, "text with the character U+0000 cannot be stored or returned")
+    if not storable(text) or "\\u0000" in text:
+        raise MemqlError(Code.INVALID_ARGUMENT, "text with U+0000 or half a surrogate pair cannot be stored")
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -62,6 +64,11 @@ def as_number(value: Any) -> str:
 def as_json(value: Any) -> str:
     """The JSON form; members that are null count as missing."""
     return _encode(_without_nulls(value)).decode()
+
+
+def as_options(value: Any) -> str:
+    """The JSON form of a list of options, without those that no stored value can equal."""
+    return as_json([item for item in value if storable(item)])
 
 
 def as_single(value: Any) -> str:
@@ -83,7 +90,7 @@ def as_prefix(value: Any) -> str | None:
 
 def as_texts(value: Any) -> str:
     """The texts of a list, as an array."""
-    return array_text(item for item in value if isinstance(item, str) and "\x00" not in item)
+    return array_text(item for item in value if isinstance(item, str) and storable(item))
 
 
 def as_moments(value: Any) -> str:
@@ -98,7 +105,7 @@ def as_numbers(value: Any) -> str:
 
 def as_json_list(value: Any) -> str:
     """The booleans, objects and lists of a list, as an array of JSON values."""
-    return array_text(as_json(item) for item in value if isinstance(item, bool | dict | list))
+    return array_text(as_json(item) for item in value if isinstance(item, bool | dict | list) and storable(item))
 
 
 def array_text(items: Iterable[str]) -> str:

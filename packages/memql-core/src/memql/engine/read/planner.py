@@ -341,7 +341,7 @@ class _Planning:
     def _count_writer(self, selection: Selection, versions: Versions) -> Callable[[Sequence[Tag]], Statement | None]:
         def write(tags: Sequence[Tag]) -> Statement | None:
             writing = Writing(self.catalog, tags, _effective(versions, tags))
-            found = Conditions(writing).where(selection, Row("r", selection.concepts))
+            found = Conditions(writing).where(selection, Row("r", selection.concepts), root=True)
             if found is None:
                 return None
             sql = f"SELECT count(*) FROM {found[0]} WHERE {found[1]}"
@@ -366,7 +366,7 @@ class _Planning:
             writing = Writing(self.catalog, tags, _effective(versions, tags))
             conditions = Conditions(writing)
             row = Row("r", selection.concepts)
-            found = conditions.where(selection, row)
+            found = conditions.where(selection, row, root=True)
             if found is None:
                 return None
             projector = self._projector(tags, writing)
@@ -379,7 +379,8 @@ class _Planning:
             elif page.position >= 0 and tags[page.position] == "n":
                 offset = f" OFFSET {writing.params.add(page.position, as_text, 'bigint')}"
             limit = writing.params.add(page.limit, as_text, "bigint")
-            sql = PageSql(tuple(columns), source, where, order_by(keys, row), limit, offset)
+            single = writing.versions.mode != "history" and not offset and conditions.finds_one(selection.predicate)
+            sql = PageSql(tuple(columns), source, where, order_by(keys, row), limit, offset, single)
             if relations or expansion is not None:
                 text = surround(sql, row, conditions, projector, relations, expansion, most)
             else:

@@ -144,25 +144,27 @@ class GraphReader:
 
     def _prepared(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> _Raw:
         planner = self._current()
-        entry = self._raw.get((id(read),))
+        key: tuple[Any, ...] = (id(read),)
+        entry = self._raw.get(key)
         if entry is not None:
+            self._raw.move_to_end(key)
             return entry
         request = take_apart(read)
         if isinstance(request.core, ast.CallRead):
             entry = self._prepare_call(planner, read, request, request.core.call)
-            return self._keep((id(read),), entry)
+            return self._keep(key, entry)
         id_concepts = id_concepts_of(planner.catalog, request, ctx.variables)
-        key = (id(read), *sorted(id_concepts.items()))
-        entry = self._raw.get(key)
+        by_ids = (id(read), *sorted(id_concepts.items()))
+        entry = self._raw.get(by_ids)
         if entry is not None:
             return entry
         try:
-            return self._keep((id(read),), _Raw((read, lets), planner.plan(request, None, lets, {})))
+            return self._keep(key, _Raw((read, lets), planner.plan(request, None, lets, {})))
         except MemqlError:
             if not id_concepts:
                 raise
         # Only an id given as a variable says which concept the filter is about: one plan for each.
-        return self._keep(key, _Raw((read, lets), planner.plan(request, None, lets, id_concepts)))
+        return self._keep(by_ids, _Raw((read, lets), planner.plan(request, None, lets, id_concepts)))
 
     def _prepare_call(self, planner: Planner, read: ast.Read, request: ReadRequest, call: ast.Call) -> _Raw:
         query = _called_query(planner.catalog, call)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from memql.engine.values import Env, parse_instant
 
-__all__ = ["SKIPPED", "Run", "Slot", "SlotTable", "Tag", "evaluate", "tag_of"]
+__all__ = ["SKIPPED", "Run", "Slot", "SlotTable", "Tag", "evaluate", "storable", "tag_of"]
 
 Run: TypeAlias = Callable[[Env], Any]
 Tag: TypeAlias = str
@@ -93,7 +93,7 @@ def tag_of(value: Any, *, instant: bool = False, nobody: bool = False) -> Tag:
     if isinstance(value, str):
         if instant and parse_instant(value) is not None:
             return "i"
-        if (nobody and not value) or not _storable(value):
+        if (nobody and not value) or not storable(value):
             return "z"
         return "s"
     if isinstance(value, int | float):
@@ -101,7 +101,7 @@ def tag_of(value: Any, *, instant: bool = False, nobody: bool = False) -> Tag:
     if isinstance(value, list):
         return "l" + "".join(sorted({_element_tag(item, instant) for item in value}))
     if isinstance(value, dict):
-        return "o" if _storable_members(value) else "z"
+        return "o" if storable(value) else "z"
     return "e"
 
 
@@ -109,14 +109,18 @@ def _element_tag(value: Any, instant: bool) -> Tag:
     tag = tag_of(value, instant=instant)
     if tag in ("t", "f"):
         return "b"
-    return "l" if tag.startswith("l") and _storable_members(value) else "z" if tag.startswith("l") else tag
+    return "l" if tag.startswith("l") and storable(value) else "z" if tag.startswith("l") else tag
 
 
-def _storable(text: str) -> bool:
-    """Whether PostgreSQL can hold a text: no U+0000, no lone surrogate."""
-    if "\x00" in text:
-        return False
-    return text.isascii() or _encodable(text)
+def storable(value: Any) -> bool:
+    """Whether PostgreSQL can hold a value: no text in it has U+0000 or a lone surrogate."""
+    if isinstance(value, str):
+        return "\x00" not in value and (value.isascii() or _encodable(value))
+    if isinstance(value, list):
+        return all(map(storable, value))
+    if isinstance(value, dict):
+        return all(storable(key) and storable(item) for key, item in value.items())
+    return True
 
 
 def _encodable(text: str) -> bool:
@@ -124,14 +128,4 @@ def _encodable(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
-
-
-def _storable_members(value: Any) -> bool:
-    if isinstance(value, str):
-        return _storable(value)
-    if isinstance(value, list):
-        return all(map(_storable_members, value))
-    if isinstance(value, dict):
-        return all(_storable(key) and _storable_members(item) for key, item in value.items())
     return True

@@ -36,7 +36,10 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True)
 class PageSql:
-    """The pieces of a page's statement: what it returns, whence, under which condition, in which order, how many."""
+    """The pieces of a page's statement: what it returns, whence, under which condition, in which order, how many.
+
+    ``single`` tells that at most one row can match, which needs neither order nor limit.
+    """
 
     columns: tuple[str, ...]
     source: str
@@ -44,13 +47,12 @@ class PageSql:
     order: str
     limit: str
     offset: str = ""
+    single: bool = False
 
     def plain(self) -> str:
         """The statement without surroundings."""
-        return (
-            f"SELECT {', '.join(self.columns)} FROM {self.source} WHERE {self.where} "
-            f"ORDER BY {self.order} LIMIT {self.limit}{self.offset}"
-        )
+        text = f"SELECT {', '.join(self.columns)} FROM {self.source} WHERE {self.where}"
+        return text if self.single else f"{text} ORDER BY {self.order} LIMIT {self.limit}{self.offset}"
 
 
 def relations_of(predicate: Predicate) -> Iterator[InSet]:

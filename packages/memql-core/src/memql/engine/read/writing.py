@@ -49,6 +49,7 @@ class Writing:
         self.tags = tags
         self.versions = versions
         self.params = Params()
+        self._related = Versions("asOf", moment=versions.moment) if versions.mode == "asOf" else Versions()
         self._aliases = 0
 
     def alias(self) -> str:
@@ -56,15 +57,17 @@ class Writing:
         self._aliases += 1
         return f"t{self._aliases}"
 
-    def source(self, row: Row, id_condition: str = "") -> tuple[str, list[str]]:
+    def source(self, row: Row, id_condition: str = "", *, root: bool = False) -> tuple[str, list[str]]:
         """The FROM item of a row, and the conditions that go with it.
 
+        :param root: whether these are the rows asked for. Only they can be deleted ones or earlier versions; what
+            they are related to is live: now, or at the moment of an as-of read.
         :param id_condition: a condition on ``h.id`` that holds for every row wanted, to narrow as-of and history
             reads before versions are chosen.
         """
         store = self.store(row.concepts)
         concept = self.concept_condition(row.alias, row.concepts)
-        versions = self.versions
+        versions = self.versions if root else self._related
         live = [] if versions.deleted or versions.mode == "history" else [f"NOT {row.alias}.deleted"]
         if versions.mode == "latest":
             return sources.latest(row.alias, store=store), [concept, *live]

@@ -55,7 +55,11 @@ CREATE OR REPLACE FUNCTION memql_order(first jsonb, second jsonb) RETURNS intege
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     WHEN jsonb_typeof(first) = 'number' AND jsonb_typeof(second) = 'number'
-        THEN sign(first::numeric - second::numeric)::integer
+        THEN CASE
+            WHEN first::numeric < second::numeric THEN -1
+            WHEN first::numeric = second::numeric THEN 0
+            ELSE 1
+        END
     WHEN jsonb_typeof(first) = 'string' AND jsonb_typeof(second) = 'string'
         THEN CASE
             WHEN (first #>> '{}') COLLATE "C" < (second #>> '{}') COLLATE "C" THEN -1
@@ -69,7 +73,11 @@ CREATE OR REPLACE FUNCTION memql_order_instants(first jsonb, second jsonb) RETUR
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     WHEN jsonb_typeof(first) = 'number' AND jsonb_typeof(second) = 'number'
-        THEN sign(first::numeric - second::numeric)::integer
+        THEN CASE
+            WHEN first::numeric < second::numeric THEN -1
+            WHEN first::numeric = second::numeric THEN 0
+            ELSE 1
+        END
     WHEN memql_instant(memql_string(first)) < memql_instant(memql_string(second)) THEN -1
     WHEN memql_instant(memql_string(first)) = memql_instant(memql_string(second)) THEN 0
     WHEN memql_instant(memql_string(first)) > memql_instant(memql_string(second)) THEN 1
@@ -157,7 +165,7 @@ BEGIN
         IF operator IN ('/', '%') AND b = 0 THEN
             RETURN NULL;
         END IF;
-        IF operator = '/' OR scale(a) <> 0 OR scale(b) <> 0 THEN
+        IF operator = '/' OR scale(a) <> 0 OR scale(b) <> 0 OR greatest(abs(a), abs(b)) > 9223372036854775808 THEN
             RETURN memql_double(operator, a, b);
         END IF;
         result := CASE operator WHEN '+' THEN a + b WHEN '-' THEN a - b WHEN '*' THEN a * b WHEN '%' THEN a % b END;
@@ -171,7 +179,8 @@ BEGIN
 END
 $$;
 
--- Whether a text satisfies a web search, over unstemmed words.
+-- Whether a text satisfies a web search, over unstemmed words. Of a very long text the beginning is searched: the
+-- server refuses to index more than a megabyte.
 CREATE OR REPLACE FUNCTION memql_matches(value text, search text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN to_tsvector('pg_catalog.simple'::regconfig, value) @@ websearch_to_tsquery('pg_catalog.simple'::regconfig, search);
+RETURN to_tsvector('pg_catalog.simple'::regconfig, left(value, 200000)) @@ websearch_to_tsquery('pg_catalog.simple'::regconfig, search);
