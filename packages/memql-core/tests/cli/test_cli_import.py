@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from memql.cli.import_rows import BadLine, ColumnMap, ParsedLine, RowSource, detect_format
 from memql.cli.import_run import ImportPlan, ImportRun
@@ -109,6 +112,36 @@ def test_an_unknown_ending_asks_for_the_format(tmp_path: Path) -> None:
     with pytest.raises(MemqlError, match="--format"):
         detect_format(tmp_path / "data.bin", None)
     assert detect_format(tmp_path / "data.bin", "csv") == "csv"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.text(min_size=1), st.text()), min_size=1, max_size=10))
+def test_any_text_survives_a_csv_file(rows: list[tuple[str, str]], tmp_path: Path, customer: Concept) -> None:
+    rows = [(_storable(name), _storable(language)) for name, language in rows]
+    file = tmp_path / "any.csv"
+    with file.open("w", newline="", encoding="utf-8") as text:
+        writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+        writer.writerow(["name", "prefs.language"])
+        writer.writerows(rows)
+    expected = [{"name": name, **({"prefs": {"language": language}} if language else {})} for name, language in rows]
+    assert [row.payload for row in read(file, customer) if isinstance(row, ParsedLine)] == expected
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "ignore").decode() or "x"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200), suffix=st.sampled_from(["csv", "jsonl"]))
+def test_any_bytes_are_read_or_refused(content: bytes, suffix: str, tmp_path: Path, customer: Concept) -> None:
+    file = tmp_path / f"any.{suffix}"
+    file.write_bytes(content)
+    try:
+        rows = read(file, customer)
+    except MemqlError as error:
+        assert error.code is Code.INVALID_ARGUMENT
+    else:
+        assert all(isinstance(row, ParsedLine | BadLine) for row in rows)
 
 
 # --- importing ----------------------------------------------------------------------------------------------

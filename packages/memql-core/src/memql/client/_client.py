@@ -233,8 +233,8 @@ async def connect(
 
     :param address: ``host:port`` or ``grpc://`` (plaintext gRPC), ``grpcs://`` (TLS), ``ws://`` or ``wss://``
         (the WebSocket bridge).
-    :param token: a credential, or a coroutine function that is asked for one on every dial; without a scheme
-        it is a bearer token.
+    :param token: a credential, or a coroutine function that is asked for one on every dial and a minute
+        before a JWT expires; without a scheme it is a bearer token.
     :param ca_file: certificate authorities (PEM) to trust instead of the system's.
     :param reconnect: how a lost stream is dialled again.
     :param timeout: seconds for the first dial and for each request.

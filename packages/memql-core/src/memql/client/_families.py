@@ -186,7 +186,7 @@ class Policies:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def evaluate(self, name: str, args: Mapping[str, Any] | None = None, *, trace: bool = False) -> PolicyResult:
+    async def evaluate(self, name: str, args: Mapping[str, Any] | None = None, trace: bool = False) -> PolicyResult:
         """Evaluate a policy.
 
         :raises MemqlError: what the policy answered instead of a value; ``details.policyCode`` is its code,

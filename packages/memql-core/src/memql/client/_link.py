@@ -206,10 +206,11 @@ class Link:
         :raises MemqlError: the server's error, or ``TIMEOUT``.
         :raises LinkLostError: when the stream ended first.
         """
-        await self._slots.acquire()
-        request_id = self._begin(pending)
+        request_id = ""
         try:
             with anyio.fail_after(timeout):
+                await self._slots.acquire()
+                request_id = self._begin(pending)
                 await self._post(request_id, encode_payload(name, request_id, encode(request_id), timeout))
                 return await pending.future
         except TimeoutError:
@@ -221,7 +222,8 @@ class Link:
             self._cancel(request_id)
             raise
         finally:
-            self._finish(request_id)
+            if request_id:
+                self._finish(request_id)
 
     async def open_flow(self, flow: Flow, encode: Callable[[str], bytes], name: str, timeout: float) -> str:
         """Send a payload whose answers go to ``flow``; end it with :meth:`close_flow`."""
@@ -313,7 +315,8 @@ class Link:
             raise LinkLostError(self._lost_error(), sent=False) from None
 
     def _cancel(self, request_id: str) -> None:
-        self.post_nowait(messages.CancelRequestMsg(request_id=request_id))
+        if request_id:
+            self.post_nowait(messages.CancelRequestMsg(request_id=request_id))
 
     async def _write(self) -> None:
         async for request_id, envelope in self._outbox_out:
