@@ -170,3 +170,18 @@ async def test_runs_of_automations_that_nobody_knows_are_abandoned(database: Dat
     await one.abandon(3600)
     assert await one.journal(mine) == []
     assert await database.fetch_one("SELECT outcome FROM automation_execution_claims") == ("abandoned",)
+
+
+async def test_a_thousand_events_in_six_processes_are_claimed_a_thousand_times(database: Database) -> None:
+    won: list[str] = []
+
+    async def process(owner: str) -> None:
+        mine = claims(database, owner)
+        for number in range(1000):
+            if await mine.claim(Subject(name="book", key=f"g:{number}:created", event=b"{}")):
+                won.append(f"g:{number}:created")
+
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(process, f"p{number}")
+    assert len(won) == len(set(won)) == 1000
