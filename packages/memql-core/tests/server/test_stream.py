@@ -214,7 +214,7 @@ async def test_closing_the_stream_cancels_what_it_opened(node: Node) -> None:
         with anyio.fail_after(10):
             await node.engine.waiting.wait()
     with anyio.fail_after(10):
-        while node.engine.running or len(node.sessions):
+        while node.engine.running or len(node.sessions):  # noqa: ASYNC110  no event tells both
             await anyio.sleep(0.01)
     assert node.engine.stopped == 1
 

@@ -190,37 +190,41 @@ async def query(socket: ClientWebSocketResponse, text: str, request_id: str) -> 
 
 
 async def test_four_queries_run_and_the_rest_wait_up_to_a_bound(http: ClientSession, serve: Serve) -> None:
-    async with serve(ws_max_concurrent_requests=2, ws_max_pending=3) as node:
-        async with http.ws_connect(f"{node.url}/memql/ws") as socket:
-            await receive(socket)
-            for n in range(6):
-                await query(socket, "wait", f"q{n}")
-            refused = (await receive(socket))["queryError"]
-            assert (refused["requestId"], refused["error"]["code"]) == ("q5", "ResourceExhausted")
-            node.engine.release.set()
-            done = {(await receive(socket))["queryResult"]["requestId"] for _ in range(5)}
-            assert done == {f"q{n}" for n in range(5)}
-            assert node.engine.most_running == 2
+    async with (
+        serve(ws_max_concurrent_requests=2, ws_max_pending=3) as node,
+        http.ws_connect(f"{node.url}/memql/ws") as socket,
+    ):
+        await receive(socket)
+        for n in range(6):
+            await query(socket, "wait", f"q{n}")
+        refused = (await receive(socket))["queryError"]
+        assert (refused["requestId"], refused["error"]["code"]) == ("q5", "ResourceExhausted")
+        node.engine.release.set()
+        done = {(await receive(socket))["queryResult"]["requestId"] for _ in range(5)}
+        assert done == {f"q{n}" for n in range(5)}
+        assert node.engine.most_running == 2
 
 
 async def test_cancelling_a_waiting_query_frees_its_place_once(http: ClientSession, serve: Serve) -> None:
-    async with serve(ws_max_concurrent_requests=1, ws_max_pending=1) as node:
-        async with http.ws_connect(f"{node.url}/memql/ws") as socket:
-            await receive(socket)
-            await query(socket, "wait", "running")
-            await query(socket, "wait", "waiting")
-            for _ in range(2):
-                await socket.send_json({"messageId": "c", "cancelRequest": {"requestId": "waiting"}})
-            answers = [await receive(socket) for _ in range(3)]
-            told = sorted(frame["event"]["payload"]["eventType"] for frame in answers if "event" in frame)
-            assert told == ["request-cancelled", "request-missing"]
-            (ended,) = [frame["queryError"] for frame in answers if "queryError" in frame]
-            assert (ended["requestId"], ended["error"]["code"]) == ("waiting", "Canceled")
-            await query(socket, "rows 0", "next")
-            await query(socket, "rows 0", "too many")
-            assert (await receive(socket))["queryError"]["requestId"] == "too many"
-            node.engine.release.set()
-            assert {(await receive(socket))["queryResult"]["requestId"] for _ in range(2)} == {"running", "next"}
+    async with (
+        serve(ws_max_concurrent_requests=1, ws_max_pending=1) as node,
+        http.ws_connect(f"{node.url}/memql/ws") as socket,
+    ):
+        await receive(socket)
+        await query(socket, "wait", "running")
+        await query(socket, "wait", "waiting")
+        for _ in range(2):
+            await socket.send_json({"messageId": "c", "cancelRequest": {"requestId": "waiting"}})
+        answers = [await receive(socket) for _ in range(3)]
+        told = sorted(frame["event"]["payload"]["eventType"] for frame in answers if "event" in frame)
+        assert told == ["request-cancelled", "request-missing"]
+        (ended,) = [frame["queryError"] for frame in answers if "queryError" in frame]
+        assert (ended["requestId"], ended["error"]["code"]) == ("waiting", "Canceled")
+        await query(socket, "rows 0", "next")
+        await query(socket, "rows 0", "too many")
+        assert (await receive(socket))["queryError"]["requestId"] == "too many"
+        node.engine.release.set()
+        assert {(await receive(socket))["queryResult"]["requestId"] for _ in range(2)} == {"running", "next"}
 
 
 async def test_a_running_request_id_is_refused(socket: ClientWebSocketResponse) -> None:

@@ -98,7 +98,8 @@ class Automations(Protocol):
         topic: str = "",
         timeout: float,
     ) -> AsyncIterator[RunEvent]:
-        """Run once: accepted first, complete last; raises MemqlError when it cannot begin."""
+        """Run once: accepted first, complete last; raises MemqlError when it cannot begin. An async generator: it is
+        closed by whoever stops reading."""
         ...
 
 

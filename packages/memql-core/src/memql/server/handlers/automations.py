@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
 
 from memql.automations.events import RunAccepted, RunComplete, RunEvent, RunStep
 from memql.errors import Code, MemqlError, Status
@@ -43,10 +45,11 @@ async def _run(call: Call) -> Payload:
         timeout=min(seconds, MAX_TIMEOUT),
     )
     relay = _Relay(call)
-    async for event in run:
-        if isinstance(event, RunComplete):
-            return relay.wire(event)
-        await call.send(relay.wire(event))
+    async with aclosing(cast("AsyncGenerator[RunEvent, None]", run)):
+        async for event in run:
+            if isinstance(event, RunComplete):
+                return relay.wire(event)
+            await call.send(relay.wire(event))
     raise MemqlError(Code.INTERNAL, f"the run of {message.automation} ended without an outcome")
 
 
