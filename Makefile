@@ -44,6 +44,7 @@ bench: .venv/.synced ## Every benchmark, as ratios against its baseline
 
 docs: .venv/.synced ## Regenerate the generated pages
 	@.venv/bin/python -m memql.lang.reference > docs/language-reference.md
+	@.venv/bin/python -m memql.config.reference > docs/settings.md
 
 proto: $(filter .tools/uv/bin/uv,$(UV)) ## Regenerate the message classes from packages/memql-core/proto
 	@$(UV) run --quiet --no-project --python 3.11 --with 'grpcio-tools>=1.75' --with 'betterproto2-compiler>=0.9,<0.11' \
