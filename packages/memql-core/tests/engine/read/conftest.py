@@ -88,7 +88,29 @@ concept nickname {
 }
 
 @rowAuthz(public) @defaultFilter("payload.hidden != true") @cache(ttl=60)
-concept notice { text string  hidden bool }
+concept notice {
+  text string
+  hidden bool
+  @relationship(type="createdBy", field="createdBy", target=user)
+}
+
+@rowAuthz(public)
+concept page {
+  bookId string
+  noteIds []string
+  peerId string
+  @relationship(type="contains", field="bookId", target=book, direction="incoming")
+  @relationship(type="contains", field="peerId", target=page, direction="bidirectional")
+}
+
+@rowAuthz(public)
+concept book {
+  title string
+  @relationship(type="owns", field="shelfBookIds", target=shelf, direction="incoming")
+}
+
+@rowAuthz(public)
+concept shelf { shelfBookIds []string }
 """
 
 LAB_MORE = {

@@ -123,6 +123,15 @@ async def test_pages_by_default_order_offset_and_limit(samples: Lab) -> None:
     await refused(samples, f"paginate({ALL}, 2, -1)", Code.INVALID_ARGUMENT)
 
 
+async def test_a_cursor_continues_a_named_query_however_it_was_called(samples: Lab) -> None:
+    query = samples.catalog.queries["querySamples"]
+    first = await samples.reader.query(query, {"min": 1, "limit": 2}, samples.context())
+    assert [root[-2:] for root in first.root_ids] == ["s1", "s3"]
+    again = "paginate(querySamples({min: 1}), 2, $c)"
+    assert await samples.shorts(again, c=first.meta.cursor) == ["s2"]
+    assert await samples.shorts("paginate(querySamples(min: $m), $n, $c)", m=1, n=1, c=first.meta.cursor) == ["s2"]
+
+
 async def test_history_pages_cut_between_versions_of_one_id(versions: Lab) -> None:
     labels, cursor = [], ""
     for _ in range(4):

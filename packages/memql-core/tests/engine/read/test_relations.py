@@ -157,3 +157,25 @@ async def test_what_a_history_or_a_deleted_row_is_related_to_is_live(ops: Lab) -
     assert await ops.shorts(f"withDeleted({children})") == ["j3", "j2", "j1"]
     names = 'shape(history(concept==v1:ops:customer;id=="acme"), children(node("payload.title")))'
     assert await ops.data(names) == [["Valve, again", "Radiator", "Boiler"]]
+
+
+async def test_the_intrinsic_creator_can_be_a_relationship(lab: Lab) -> None:
+    await lab.put("v1:identity:user", "u1", {"displayName": "Una"})
+    await lab.put("v1:lab:notice", "n1", {"text": "x"}, created_by="v1:identity:user:u1")
+    await lab.put("v1:lab:notice", "n2", {"text": "y"})
+    assert await lab.shorts("createdBy(concept==v1:lab:notice)") == ["u1"]
+    assert await lab.edges("createdBy(concept==v1:lab:notice)") == {("createdBy", "n1", "u1", 1)}
+
+
+async def test_incoming_and_bidirectional_relationships_turn_the_edge_round(lab: Lab) -> None:
+    page, book = "v1:lab:page", "v1:lab:book"
+    await lab.put(book, "b", {"title": "B"})
+    await lab.put(page, "p1", {"bookId": f"{book}:b"})
+    await lab.put(page, "p2", {"peerId": f"{page}:p1"})
+    assert await lab.shorts(f'contains(id=="{book}:b")') == ["p1"]
+    assert await lab.edges(f'contains(id=="{book}:b")') == {("contains", "b", "p1", 1)}
+    assert await lab.shorts(f'contains(id=="{page}:p1")') == ["p2"]
+    assert await lab.shorts(f'contains(id=="{page}:p2")') == ["p1"]
+    await lab.put("v1:lab:shelf", "s", {"shelfBookIds": [f"{book}:b"]})
+    assert await lab.shorts(f'owns(id=="{book}:b")') == ["s"]
+    assert await lab.edges('owns(id=="v1:lab:shelf:s")') == {("owns", "s", "b", 1)}

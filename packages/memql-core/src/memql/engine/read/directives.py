@@ -27,8 +27,7 @@ class Latest:
 class ReadRequest:
     """One read with its directives. Absent ones are None, False or empty.
 
-    ``page`` is the limit and what may follow it: an offset or a cursor. ``shape`` is a name or a template. ``source``
-    identifies the read apart from its page, for cursors.
+    ``page`` is the limit and what may follow it: an offset or a cursor. ``shape`` is a name or a template.
     """
 
     core: ast.FilterRead | ast.CallRead

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from memql.errors import Code, MemqlError
-from memql.lang.catalog import Catalog
+from memql.lang.catalog import Catalog, Concept, Relationship
 
 __all__ = ["EDGE_TYPES", "FUNCTIONS", "Link", "all_links", "links_between", "links_within", "neighbourhood"]
 
@@ -89,20 +89,25 @@ _WAYS: Final = {"outgoing": (False,), "incoming": (True,), "bidirectional": (Fal
 
 
 def _declared(catalog: Catalog) -> Iterable[Link]:
-    for concept in catalog.concepts.values():
-        for relationship in concept.relationships:
-            if relationship.target not in catalog.concepts:
-                continue
-            for way_back in _WAYS[relationship.direction]:
-                yield Link(
-                    relationship.type,
-                    concept.key,
-                    relationship.field,
-                    relationship.target,
-                    relationship.many,
-                    way_back,
-                    intrinsic=relationship.field == "createdBy" and concept.field("createdBy") is None,
-                )
+    """Every link of the tree once, whichever side declares it."""
+    return dict.fromkeys(
+        link
+        for concept in catalog.concepts.values()
+        for relationship in concept.relationships
+        if relationship.target in catalog.concepts
+        for link in _links_of(concept, relationship)
+    )
+
+
+def _links_of(concept: Concept, relationship: Relationship) -> Iterator[Link]:
+    name, many, field = relationship.type, relationship.many, relationship.field
+    intrinsic = field == "createdBy"
+    if relationship.direction == "incoming" and not intrinsic and concept.field(field) is None:
+        # The other concept points here and relates to this one: what it would declare as outgoing.
+        yield Link(name, relationship.target, field, concept.key, many, reversed=False)
+        return
+    for way_back in _WAYS[relationship.direction]:
+        yield Link(name, concept.key, field, relationship.target, many, way_back, intrinsic)
 
 
 def _facing(link: Link, side: Side) -> Link:

@@ -133,6 +133,8 @@ def children(expr: ast.Expr) -> tuple[ast.Expr, ...]:
             return items
         case ast.Unary(operand=part) | ast.Member(base=part) | ast.OptionalTerm(term=part) | ast.When(body=part):
             return (part,)
+        case ast.Relation(filter=part):
+            return (part,)
         case ast.Index(base=base, index=index):
             return base, index
         case ast.Cond(test=test, then=then, otherwise=otherwise):

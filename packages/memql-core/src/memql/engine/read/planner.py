@@ -228,16 +228,22 @@ class _Planning:
 
     def _identity(self) -> Callable[[Env], bytes]:
         """What cursors belong to: the read apart from its page, who asks, and the values it was given."""
-        source = repr(replace(self.request, page=None)).encode()
+        request = replace(self.request, page=None)
         if self.query is not None:
-            source = self.query.key.encode() + b"\x00" + source
+            # The arguments count by value, however the call was written.
+            request = replace(request, core=ast.CallRead(ast.Call(ast.Name(self.query.key))))
+        source = repr(request).encode()
+        parts = [*self.place.lets.values(), request.as_of, request.shape, *(request.history or ())]
+        if isinstance(request.core, ast.FilterRead):
+            parts.append(request.core.filter)
+        mentioned = [variable_names(part) for part in parts if part is not None and not isinstance(part, Latest)]
+        names = sorted(frozenset[str]().union(*mentioned))
         of_page = [part for part in self.request.page or () if part is not None]
-        paging = {name for part in of_page for name in variable_names(part)}
-        paging_args = {str(path[0]) for part in of_page for path in argument_paths(part)}
+        paging = {str(path[0]) for part in of_page for path in argument_paths(part)}
 
         def identity(env: Env) -> bytes:
-            args = {name: value for name, value in env.args.items() if name not in paging_args}
-            variables = {name: value for name, value in env.variables.items() if name not in paging}
+            args = {name: value for name, value in env.args.items() if name not in paging}
+            variables = [env.variables.get(name) for name in names]
             return identity_of(source, [env.actor.user_id, env.actor.role, args, variables])
 
         return identity
