@@ -16,7 +16,7 @@ from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Concept, Field
 
-__all__ = ["BadLine", "ColumnMap", "ParsedLine", "RowSource", "detect_format"]
+__all__ = ["BadLine", "ColumnMap", "FileFormat", "ParsedLine", "RowSource", "detect_format"]
 
 FileFormat = Literal["csv", "jsonl"]
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -136,7 +136,12 @@ class RowSource:
 
     def _csv(self, text: io.TextIOWrapper) -> Iterator[ParsedLine | BadLine]:
         reader = csv.reader(text, strict=True)
-        header = next(reader, None)
+        try:
+            header = next(reader, None)
+        except csv.Error as error:
+            raise MemqlError(
+                Code.INVALID_ARGUMENT, f"{self._path} does not begin with a CSV header: {error}"
+            ) from error
         if header is None:
             return
         cells = self._cells(header)

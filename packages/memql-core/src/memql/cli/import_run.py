@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from memql.auth import system
-from memql.cli.import_rows import BadLine, ColumnMap, ParsedLine, RowSource
+from memql.cli.import_rows import BadLine, ColumnMap, FileFormat, ParsedLine, RowSource
 from memql.engine.context import RequestContext
-from memql.engine.write import BulkWriter, GraphWriter, ImportRow, RefusedRow
+from memql.engine.write import BulkWriter, GraphWriter, ImportRow, PreparedBatch, RefusedRow
 from memql.errors import Code, MemqlError
 from memql.graph.database import Database
 from memql.ids import content_id, new_id, qualify
+from memql.node.failures import unwrapped
 
 __all__ = ["Checkpoint", "ImportPlan", "ImportRun", "Progress", "checkpoint_path"]
 
@@ -33,7 +36,7 @@ class ImportPlan:
     """What is imported, and how."""
 
     path: Path
-    form: str
+    form: FileFormat
     concept: str
     columns: ColumnMap
     batch: int
@@ -100,16 +103,20 @@ class ImportRun:
             running again goes on. ``FAILED_PRECONDITION`` when the file has changed since the checkpoint.
         """
         state, resumed = self._begin()
-        source = RowSource(self._plan.path, self._plan.form, self._concept, self._plan.columns)  # type: ignore[arg-type]
-        records = iter(source)
-        for _ in itertools.islice(records, state.records):
-            pass
-        for batch in _batches(records, self._plan.batch):
-            done = await self._stored_before(state, batch) if resumed else frozenset()
-            resumed = False
-            state, refused = await self._import(state, batch, done)
+        source = RowSource(self._plan.path, self._plan.form, self._concept, self._plan.columns)
+        reader = _Reader(source, self._plan.batch, skip=state.records)
+        batch = await anyio.to_thread.run_sync(reader.next)
+        done = await self._stored_before(state, batch) if resumed and batch else frozenset()
+        ready = self._prepare(batch, _mark(state), done) if batch else None
+        while ready is not None:
+            ahead = _Ahead(partial(self._prepare_next, reader, _mark(state, after=1)))
+            with unwrapped():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(ahead.run, name="import: next batch")
+                    state, refused = await self._store(state, ready)
             self._save(state)
-            tell(Progress(checkpoint=state, position=source.position, refused=refused))
+            tell(Progress(checkpoint=state, position=ready.position, refused=refused))
+            ready = ahead.take()
         self._path.unlink(missing_ok=True)
         return state
 
@@ -131,33 +138,42 @@ class ImportRun:
             )
         return saved, True
 
-    async def _import(
-        self, state: Checkpoint, batch: Sequence[ParsedLine | BadLine], done: frozenset[str]
-    ) -> tuple[Checkpoint, list[RefusedRow]]:
-        refused = [RefusedRow(one.line, one.error) for one in batch if isinstance(one, BadLine)]
-        lines = [one for one in batch if isinstance(one, ParsedLine)]
+    def _prepare_next(self, reader: _Reader, mark: str) -> _Ready | None:
+        batch = reader.next()
+        return self._prepare(batch, mark, frozenset()) if batch else None
+
+    def _prepare(self, batch: _Batch, mark: str, done: frozenset[str]) -> _Ready:
+        """Check a batch; rows whose ids are ``done`` count as stored."""
+        lines = [one for one in batch.records if isinstance(one, ParsedLine)]
         fresh = [one for one in lines if not done or self._id(one) not in done]
-        writer = BulkWriter(self._writer, self._database, self._plan.concept, self._context(state))
-        outcome = await writer.write(ImportRow(one.line, one.payload, one.id) for one in fresh)
-        refused.extend(outcome.refused)
-        refused.sort(key=lambda row: row.line)
+        provenance = {"kind": "system", "name": "import", "trigger": mark}
+        context = RequestContext(actor=system("system:import"), provenance=provenance)
+        writer = BulkWriter(self._writer, self._database, self._plan.concept, context)
+        return _Ready(
+            writer=writer,
+            rows=writer.prepare(ImportRow(one.line, one.payload, one.id) for one in fresh),
+            bad=[RefusedRow(one.line, one.error) for one in batch.records if isinstance(one, BadLine)],
+            records=len(batch.records),
+            stored_before=len(lines) - len(fresh),
+            position=batch.position,
+        )
+
+    async def _store(self, state: Checkpoint, ready: _Ready) -> tuple[Checkpoint, list[RefusedRow]]:
+        outcome = await ready.writer.store(ready.rows)
+        refused = sorted([*ready.bad, *outcome.refused], key=lambda row: row.line)
         reached = replace(
             state,
             batches=state.batches + 1,
-            records=state.records + len(batch),
-            stored=state.stored + len(outcome.stored) + len(lines) - len(fresh),
+            records=state.records + ready.records,
+            stored=state.stored + len(outcome.stored) + ready.stored_before,
             refused=state.refused + len(refused),
         )
         return reached, refused
 
-    def _context(self, state: Checkpoint) -> RequestContext:
-        mark = {"kind": "system", "name": "import", "trigger": _mark(state)}
-        return RequestContext(actor=system("system:import"), provenance=mark)
-
-    async def _stored_before(self, state: Checkpoint, batch: Sequence[ParsedLine | BadLine]) -> frozenset[str]:
+    async def _stored_before(self, state: Checkpoint, batch: _Batch) -> frozenset[str]:
         """The ids of this batch that the interrupted run has stored, because it died before its
         checkpoint."""
-        ids = [id_ for one in batch if isinstance(one, ParsedLine) and (id_ := self._id(one))]
+        ids = [id_ for one in batch.records if isinstance(one, ParsedLine) and (id_ := self._id(one))]
         store = self._writer.rules(self._plan.concept).store
         rows = await self._database.fetch(
             f"SELECT DISTINCT id FROM {store.log} WHERE concept = %s AND id = ANY(%s) "
@@ -182,8 +198,9 @@ class ImportRun:
         draft.replace(self._path)
 
 
-def _mark(state: Checkpoint) -> str:
-    return f"{state.run}#{state.batches}"
+def _mark(state: Checkpoint, after: int = 0) -> str:
+    """What the rows of the batch after the checkpoint carry, or of one further on."""
+    return f"{state.run}#{state.batches + after}"
 
 
 def _load(path: Path) -> Checkpoint | None:
@@ -197,7 +214,58 @@ def _load(path: Path) -> Checkpoint | None:
         ) from error
 
 
-def _batches(records: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(records)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    records: Sequence[ParsedLine | BadLine]
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """A batch that only has to be stored."""
+
+    writer: BulkWriter
+    rows: PreparedBatch
+    bad: Sequence[RefusedRow]
+    records: int
+    stored_before: int
+    position: int
+
+
+class _Reader:
+    """Batches of a file; blocking, so that it is called in a thread."""
+
+    def __init__(self, source: RowSource, size: int, *, skip: int) -> None:
+        self._source = source
+        self._size = size
+        self._records = itertools.islice(source, skip, None)
+
+    def next(self) -> _Batch | None:
+        """The next batch, None at the end."""
+        records = list(itertools.islice(self._records, self._size))
+        return _Batch(records, self._source.position) if records else None
+
+
+class _Ahead:
+    """The next batch, made ready in a thread while the one before is stored."""
+
+    def __init__(self, make: Callable[[], _Ready | None]) -> None:
+        self._make = make
+        self._ready: _Ready | None = None
+        self._error: MemqlError | None = None
+
+    async def run(self) -> None:
+        """Make it; a failure is kept, because the batch before may still be stored well."""
+        try:
+            self._ready = await anyio.to_thread.run_sync(self._make)
+        except MemqlError as error:
+            self._error = error
+
+    def take(self) -> _Ready | None:
+        """The batch; None at the end.
+
+        :raises MemqlError: why it could not be made ready.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._ready

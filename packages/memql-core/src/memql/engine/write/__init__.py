@@ -1,6 +1,6 @@
 """Writes: the pipeline, named mutations, raw requests, bulk imports, seeds, secrets and variables."""
 
-from memql.engine.write.bulk import BatchOutcome, BulkWriter, ImportRow, RefusedRow, StoredRow
+from memql.engine.write.bulk import BatchOutcome, BulkWriter, ImportRow, PreparedBatch, RefusedRow, StoredRow
 from memql.engine.write.preview import Preview
 from memql.engine.write.seeds import USER_CREATED, Seeder
 from memql.engine.write.tables import StoredTables, load_tables
@@ -13,6 +13,7 @@ __all__ = [
     "BulkWriter",
     "GraphWriter",
     "ImportRow",
+    "PreparedBatch",
     "Preview",
     "RefusedRow",
     "SecretEntry",

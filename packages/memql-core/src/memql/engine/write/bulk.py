@@ -25,7 +25,7 @@ from memql.graph.database import Connection, Database
 from memql.graph.log import NewVersion
 from memql.ids import content_id, qualify
 
-__all__ = ["BatchOutcome", "BulkWriter", "ImportRow", "RefusedRow", "StoredRow"]
+__all__ = ["BatchOutcome", "BulkWriter", "ImportRow", "PreparedBatch", "RefusedRow", "StoredRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,18 @@ class _Prepared:
     row: ImportRow
     version: NewVersion
     payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """Rows that :meth:`BulkWriter.prepare` has checked: those ready to be stored and those refused so far.
+
+    ``ready`` is None when only the graph can judge the rows; they are in ``rows`` then.
+    """
+
+    rows: tuple[ImportRow, ...]
+    ready: tuple[_Prepared, ...] | None
+    refused: tuple[RefusedRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +140,23 @@ class BulkWriter:
 
         :raises MemqlError: only for failures of the database itself; nothing of the batch is stored then.
         """
+        return await self.store(self.prepare(rows))
+
+    def prepare(self, rows: Iterable[ImportRow]) -> PreparedBatch:
+        """The part of :meth:`write` that needs no database: may run in a thread, while another batch is stored."""
         if self._judged and self._guard.by_graph:
-            return await self._one_by_one(rows)
+            return PreparedBatch(tuple(rows), None, ())
         prepared, refused = self._prepare(rows)
+        return PreparedBatch((), tuple(prepared), tuple(refused))
+
+    async def store(self, batch: PreparedBatch) -> BatchOutcome:
+        """The rest of :meth:`write`; batches of one writer are stored in the order of these calls.
+
+        :raises MemqlError: as :meth:`write`.
+        """
+        if batch.ready is None:
+            return await self._one_by_one(batch.rows)
+        prepared, refused = list(batch.ready), list(batch.refused)
         stored: list[StoredRow] = []
         while prepared:
             try:
