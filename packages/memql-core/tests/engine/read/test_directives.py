@@ -199,6 +199,12 @@ async def test_fields_before_the_concept_limit_and_intersect_selections(samples:
     assert node == {"id": f"{SAMPLE}:s4", "payload": {"size": -1}}
 
 
+async def test_selections_page_without_the_members_they_are_ordered_by(samples: Lab) -> None:
+    for text in (f'select({ALL},"payload.size")', 'concept @fields("payload.size") == v1:lab:sample'):
+        first = await samples.read(f"paginate({text}, 3)")
+        assert await samples.shorts(f"paginate({text}, 3, $c)", c=first.meta.cursor) == ["s1"]
+
+
 async def test_named_shapes_leave_nulls_out(samples: Lab) -> None:
     assert await samples.data(f'shape({ALL};id in ("s1","s4"), "sampleCard")') == [
         {"id": f"{SAMPLE}:s4", "city": "Bern"},

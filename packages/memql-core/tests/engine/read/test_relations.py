@@ -90,6 +90,8 @@ async def test_functions_are_terms_and_can_be_negated_and_nested(people: Lab) ->
         "dot",
         "ada",
     ]
+    ruled = await people.read("ids(concept==v1:identity:user)")
+    assert ruled.decoded_nodes() == []
     ids = await people.read(f'ids(concept=={PERSON};payload.name=="Ada")')
     assert [sorted(node) for node in ids.decoded_nodes()] == [["concept", "createdAt", "createdBy", "id", "type"]]
 

@@ -32,6 +32,9 @@ from memql.lang.catalog import Catalog, Query
 
 __all__ = ["Planner"]
 
+RowPath = tuple[str, tuple[str | int, ...]]
+"""A root of the row and the segments below it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Page:
@@ -92,6 +95,7 @@ class _Planning:
         self.resolver = Resolver(self.catalog, self.table, id_concepts)
         self._privileged: int | None = None
         self._models: ModelCalls | None = None
+        self._select: list[RowPath] | None = None
         if query is None:
             place = planner.raw_place(lets)
         else:
@@ -108,9 +112,10 @@ class _Planning:
             return self._finish(selection, self._count_writer(selection, versions), "count")
         keys = sort_keys(self.resolver, request.sort, place, history=request.history is not None)
         page = self._page(keys)
-        projects, kind = self._projections(selection, place)
-        from_node = not request.sort and kind == "bundle" and not request.select and request.history is None
-        key_columns: Sequence[SortKey] = () if from_node else keys
+        projects, kind = self._projections(place)
+        # A whole node tells the keys of the default order itself.
+        told = kind == "bundle" and self._select is None and not request.sort and request.history is None
+        key_columns: Sequence[SortKey] = () if told else keys
         relations, expansion = self._surroundings(selection, kind)
         write = self._row_writer(selection, versions, keys, key_columns, page, projects, relations, expansion)
         plan = self._finish(selection, write, kind)
@@ -266,24 +271,26 @@ class _Planning:
 
     # --- what is returned ------------------------------------------------------------------------------------------
 
-    def _projections(self, selection: Selection, place: Place) -> tuple[tuple[Part, ...], str]:
+    def _projections(self, place: Place) -> tuple[tuple[Part, ...], str]:
         request = self.request
-        node = self._node_project(selection)
+        node = self._node_project()
         if request.shape is None:
             return (node,), "bundle"
         data = self._shape_project(request.shape, place)
         return ((node, data), "both") if request.with_bundle else ((data,), "data")
 
-    def _node_project(self, selection: Selection) -> Part:
-        select = self._selected_paths()
-        if select is not None:
-            paths = select
+    def _node_project(self) -> Part:
+        self._select = self._selected_paths()
+        if self._select is not None:
+            paths = self._select
             return lambda row, projector, conditions: projector.selected(row, paths)
         # Of ids(x) alone, rows are named, not shown.
-        bare = isinstance(selection.predicate, InSet) and selection.predicate.function == "ids"
+        core = self.request.core
+        asked = core.filter if isinstance(core, ast.FilterRead) else None
+        bare = isinstance(asked, ast.Relation) and asked.function == "ids"
         return lambda row, projector, conditions: projector.node(row, payload=not bare)
 
-    def _selected_paths(self) -> list[tuple[str, tuple[str | int, ...]]] | None:
+    def _selected_paths(self) -> list[RowPath] | None:
         request = self.request
         core = request.core
         fields = core.concept_fields if isinstance(core, ast.FilterRead) else None
@@ -296,7 +303,7 @@ class _Planning:
             paths = [path for path in paths if any(_within(path, other) for other in allowed)]
         return paths
 
-    def _selected(self, text: str, place: Place) -> tuple[str, tuple[str | int, ...]]:
+    def _selected(self, text: str, place: Place) -> RowPath:
         if text == "payload.*":
             raise MemqlError(Code.INVALID_ARGUMENT, 'select(..): write "payload" for the whole payload')
         root, segments = parse_path(text.removesuffix(".*"))
@@ -409,7 +416,7 @@ def _effective(versions: Versions, tags: Sequence[Tag]) -> Versions:
     return replace(versions, since=given(versions.since), until=given(versions.until))
 
 
-def _within(path: tuple[str, tuple[str | int, ...]], other: tuple[str, tuple[str | int, ...]]) -> bool:
+def _within(path: RowPath, other: RowPath) -> bool:
     mine, theirs = (path[0], *path[1]), (other[0], *other[1])
     return mine[: len(theirs)] == theirs
 
