@@ -216,6 +216,7 @@ async def _open_server(
     from memql.events.log import EventLog
     from memql.events.masking import SecretMask
     from memql.graph.readiness import check_readiness
+    from memql.lang import sense
     from memql.server.handlers import core_routes
     from memql.server.health import Health
     from memql.server.ports import Services
@@ -233,7 +234,7 @@ async def _open_server(
         tools=engine.tools,
         policies=engine.policies,
         automations=node.automations,
-        sense=_sense(),
+        sense=sense,
         tail=LogTail(event_log, node.bus),
         drain=node.ask_to_drain,
     )
@@ -275,17 +276,6 @@ async def _run_component(component: Component, running: dict[str, bool]) -> None
     finally:
         running[component.name] = False
     raise MemqlError(Code.INTERNAL, f"the component {component.name} ended by itself; a component runs until stopped")
-
-
-def _sense() -> Any:
-    """The language's editor support, where this installation has it."""
-    from importlib.util import find_spec
-
-    if find_spec("memql.lang.sense") is None:
-        return None
-    from importlib import import_module
-
-    return import_module("memql.lang.sense")
 
 
 def _drain_delay(settings: Settings) -> float:
