@@ -124,3 +124,37 @@ def test_formatting_gives_the_canonical_text_or_nothing(editor: Editor, tree: Pa
     assert again == []
     editor.change(uri, "concept {", 3)
     assert editor.request("textDocument/formatting", {"textDocument": {"uri": uri}, "options": options}) is None
+
+
+QUERY = "@enabled @public query job queryJobs {\n  filter payload.ti\n}\n"
+
+
+def test_completion_hover_and_definition_know_the_tree(editor: Editor, tree: Path) -> None:
+    concepts = (tree / "shop" / "concepts.memql").as_uri()
+    uri = (tree / "shop" / "queries.memql").as_uri()
+    editor.open(concepts, SOUND.replace("concept", "/// A piece of work.\nconcept"))
+    editor.open(uri, QUERY.replace("payload.ti", 'payload.title == "x"'))
+    editor.change(uri, QUERY, 2)
+    editor.diagnostics(uri)
+    document = {"uri": uri}
+    items = editor.request(
+        "textDocument/completion", {"textDocument": document, "position": {"line": 1, "character": 19}}
+    )
+    (title,) = [item for item in items if item["label"] == "title"]
+    assert title["textEdit"]["range"]["start"] == {"line": 1, "character": 17}
+    name = {"line": 0, "character": 24}
+    hovered = editor.request("textDocument/hover", {"textDocument": document, "position": name})
+    assert "A piece of work." in hovered["contents"]["value"]
+    (target,) = editor.request("textDocument/definition", {"textDocument": document, "position": name})
+    assert target["uri"] == concepts
+    assert target["range"]["start"]["line"] == 1
+
+
+def test_a_call_being_written_shows_its_signature(editor: Editor, tree: Path) -> None:
+    uri = (tree / "shop" / "queries.memql").as_uri()
+    text = "@enabled @public query job queryJobs {\n  filter payload.title == upper(\n}\n"
+    editor.open(uri, text)
+    editor.diagnostics(uri)
+    position = {"line": 1, "character": 32}
+    shown = editor.request("textDocument/signatureHelp", {"textDocument": {"uri": uri}, "position": position})
+    assert shown["signatures"]

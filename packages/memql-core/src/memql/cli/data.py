@@ -23,7 +23,7 @@ TreeOption = Annotated[
     list[Path] | None,
     typer.Option("--tree", help="Directory laid over the packaged tree; as the running node unless given. Repeatable."),
 ]
-_BATCH = 4000
+_BATCH = 8000
 
 
 def register(app: typer.Typer) -> None:
