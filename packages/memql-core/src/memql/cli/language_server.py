@@ -20,6 +20,7 @@ except ModuleNotFoundError as error:
 
 from memql.cli.editor_protocol import completion_item, hover_of, place_in, range_of, signature_help_of
 from memql.cli.editor_trees import EditorTrees, tree_root
+from memql.cli.editor_views import TOKEN_TYPES, encoded_tokens, outline
 from memql.lang.catalog import Catalog
 from memql.lang.formatter import format_file
 from memql.lang.sense import complete, definition, hover, signature_help
@@ -42,6 +43,7 @@ def build_server() -> LanguageServer:
 
     _serve_texts(server, trees)
     _serve_places(server, trees)
+    _serve_views(server)
     return server
 
 
@@ -118,6 +120,22 @@ def _serve_places(server: LanguageServer, trees: _Trees) -> None:
     def signature(params: types.SignatureHelpParams) -> types.SignatureHelp | None:
         found = signature_help(*asked(params))
         return signature_help_of(found) if found is not None else None
+
+
+def _serve_views(server: LanguageServer) -> None:
+    """Outline and colours."""
+
+    @server.feature(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
+    def outlined(params: types.DocumentSymbolParams) -> list[types.DocumentSymbol]:
+        return outline(server.workspace.get_text_document(params.text_document.uri).source)
+
+    @server.feature(
+        types.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL,
+        types.SemanticTokensLegend(token_types=list(TOKEN_TYPES), token_modifiers=[]),
+    )
+    def coloured(params: types.SemanticTokensParams) -> types.SemanticTokens:
+        source = server.workspace.get_text_document(params.text_document.uri).source
+        return types.SemanticTokens(data=encoded_tokens(source))
 
 
 def path_of(uri: str) -> Path:
