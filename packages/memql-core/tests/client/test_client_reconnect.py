@@ -84,6 +84,24 @@ async def test_a_subscription_without_events_resumes_from_its_consent(address: s
     assert again.config.fields["resumeAfter"].string_value == "c0"
 
 
+async def test_without_any_position_the_first_event_after_a_loss_tells_of_the_gap(address: str, node: Any) -> None:
+    async def consent(peer: Any, frame: Frame) -> None:
+        message = frame.message()
+        assert isinstance(message, messages.SubscribeMsg)
+        ack = {"eventType": "subscription-created"}
+        await peer.event(message.subscription_id, ack, correlate_to=frame.message_id)
+
+    node.answers["subscribe"] = consent
+    async with connect(address, reconnect=FAST) as client, client.subscribe("v1:ops:job") as events:
+        back = anyio.Event()
+        client.on_reconnect(back.set)
+        node.peers[0].drop()
+        await back.wait()
+        for number in (1, 2):
+            await node.peers[1].event(events.id, {"n": number}, seq=number)
+        assert [(await events.next(5)).gap_before for _ in range(2)] == [True, False]
+
+
 async def test_when_no_attempt_is_left_everything_ends_with_the_reason(node: Any) -> None:
     reconnect = Reconnect(initial=0.01, maximum=0.01, attempts=2)
     async with connect(node.ws_address, reconnect=reconnect) as client, client.subscribe("v1:ops:job") as events:
