@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from memql.auth import system
 from memql.engine.context import RequestContext
@@ -17,6 +17,7 @@ from memql.engine.tools.builtins import Builtins
 from memql.engine.tools.dispatch import Dispatcher
 from memql.engine.tools.models import CredentialLookup, Models
 from memql.engine.tools.standard import register_standard
+from memql.engine.values import ValueTables
 from memql.engine.write import GraphWriter
 from memql.engine.write.preview import Preview
 from memql.engine.write.variables import ValueStore
@@ -57,17 +58,33 @@ def build_engine(
         def current() -> Catalog:
             return engine.catalog
 
+        async def tables(ctx: RequestContext) -> ValueTables:
+            return await writer.tables(ctx)
+
+        async def ask_model(name: str, data: Mapping[str, Any], ctx: RequestContext, **options: Any) -> Any:
+            return await models.run(name, data, ctx, **options)
+
         reader = GraphReader(
             database,
             current,
             signing_key=cursor_key or secrets.token_bytes(32),
             max_results=max_results,
-            load_tables=lambda ctx: writer.tables(ctx),
+            load_tables=tables,
+            ask_model=ask_model,
         )
-        writer = GraphWriter(database, current, publish, reader=lambda: reader, master_key=master_key, salt=salt)
-        models = Models(current, _credentials(writer, environ))
+
+        def published(event: Event) -> None:
+            # Before anyone who hears of the write asks again.
+            if event.topic.startswith("graph."):
+                reader.evict(str(event.payload.get("concept", "")))
+            publish(event)
+
+        writer: GraphWriter = GraphWriter(
+            database, current, published, reader=lambda: reader, master_key=master_key, salt=salt
+        )
+        models: Models = Models(current, _credentials(writer, environ))
         logic = Runner(
-            engine, database, Publisher(Outbox(database, node), publish), tables=writer.tables, models=models
+            engine, database, Publisher(Outbox(database, node), published), tables=writer.tables, models=models
         )
         builtins = Builtins(introspection(current, Preview(writer, database)))
         register_standard(builtins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from memql.auth import Actor
@@ -57,13 +58,19 @@ def _owner_of(event: Event, field: str) -> object:
 
 async def _reads_row(event: Event, concept: Concept, actor: Actor, reader: Reader) -> bool:
     """Ask the graph, under the rule that every read of the concept obeys."""
+    row = {"id": str(event.payload.get("id", ""))}
+    result = await reader.read(_row_count(concept.key), {}, RequestContext(actor=actor, variables=row, inner=True))
+    return bool(result.meta.count)
+
+
+@lru_cache(maxsize=1024)
+def _row_count(concept: str) -> ast.Read:
+    """``count(withDeleted(concept == <concept> && id == $id))``, one object per concept so that its plan is kept."""
     row = ast.BoolOp(
         "&&",
         (
-            ast.Compare("==", ast.Name("concept"), ast.ConceptRef(concept.key)),
-            ast.Compare("==", ast.Name("id"), ast.Literal(str(event.payload.get("id", "")))),
+            ast.Compare("==", ast.Name("concept"), ast.ConceptRef(concept)),
+            ast.Compare("==", ast.Name("id"), ast.Var("id")),
         ),
     )
-    read = ast.DirectiveRead("count", ast.DirectiveRead("withDeleted", ast.FilterRead(row), ()), ())
-    result = await reader.read(read, {}, RequestContext(actor=actor, inner=True))
-    return bool(result.meta.count)
+    return ast.DirectiveRead("count", ast.DirectiveRead("withDeleted", ast.FilterRead(row), ()), ())

@@ -1,5 +1,5 @@
-"""The indexes a tree asks for: ``@index`` and ``@unique`` fields become indexes on the heads (spec
-"Annotations").
+"""The indexes a tree asks for: ``@index`` and ``@unique`` fields, and those that relationships are followed through,
+become indexes on the heads (spec "Annotations", "Relationships").
 
 Each covers the live rows of one concept. Names are derived from the definition, so that a changed definition
 is a new index and an unchanged one costs nothing; what no concept asks for any more is dropped.
@@ -113,11 +113,13 @@ def unique_expression(declared: Field, path: Sequence[str], alias: str = "") -> 
 
 
 def declared_indexes(concepts: Iterable[Concept]) -> list[DeclaredIndex]:
-    """What the concepts ask for, in the order of their fields; a unique field needs no second index."""
+    """What the concepts ask for, in the order of their fields: unique and indexed ones, and the fields that outgoing
+    relationships are followed through. A unique field needs no second index."""
     found: dict[str, DeclaredIndex] = {}
     for concept in concepts:
+        links = {(link.field,) for link in concept.relationships if link.direction != "incoming"}
         for path, declared in _fields(concept.fields):
-            if declared.unique or declared.index:
+            if declared.unique or declared.index or path in links:
                 wanted = _declared(concept, declared, path)
                 found.setdefault(wanted.name, wanted)
     return list(found.values())
