@@ -152,14 +152,19 @@ async def test_a_client_survives_the_restart_of_its_node_and_misses_nothing(
         async with (
             connect(f"127.0.0.1:{port}", reconnect=reconnect, timeout=60) as client,
             client.subscribe("v1:ops:job", ["created"]) as events,
+            client.subscribe("v1:ops:visit") as quiet,
         ):
             await create_jobs(client, "before", 1)
             assert (await events.next(10)).payload["payload"]["title"] == "before 0000"
             await anyio.to_thread.run_sync(first.kill)
             second = await anyio.to_thread.run_sync(start_up, tmp_path / "two", dsn, *options)
+            visit = {"jobId": "j1", "kind": "repair", "detail": {"minutes": 5}}
+            async with connect(f"127.0.0.1:{port}") as other:
+                await other.execute('insert("v1:ops:visit", id="v1", payload=$visit)', {"visit": visit})
             titles = await create_jobs(client, "after", 3)
             got = [(await events.next(10)).payload["payload"]["title"] for _ in titles]
             assert got == titles
+            assert (await quiet.next(10)).payload["nodeId"] == "v1:ops:visit:v1"
         await anyio.to_thread.run_sync(second.stop)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -86,6 +86,10 @@ def _metadata(error: MemqlError, source: str) -> dict[str, str]:
     return out
 
 
-def notice(subscription_id: str, event_type: str, fields: Mapping[str, Any]) -> EventFrame:
-    """A correlated acknowledgement: an event of kind MESSAGE with an ``eventType``."""
-    return EventFrame(subscription_id, EventKind.MESSAGE.value, datetime.now(UTC), {"eventType": event_type, **fields})
+def notice(subscription_id: str, event_type: str, fields: Mapping[str, Any], *, cursor: str = "") -> EventFrame:
+    """A correlated acknowledgement: an event of kind MESSAGE with an ``eventType``.
+
+    :param cursor: where a subscription begins, so that it can be resumed before its first event.
+    """
+    payload = {"eventType": event_type, **fields}
+    return EventFrame(subscription_id, EventKind.MESSAGE.value, datetime.now(UTC), payload, cursor=cursor)

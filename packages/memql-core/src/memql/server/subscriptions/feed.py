@@ -133,7 +133,8 @@ class Feed:
             "subscriptionKind": f"SUBSCRIPTION_KIND_{self._message.kind.name}",
             "patterns": list(patterns),
         }
-        await self._session.send(notice(self.id, "subscription-created", fields), self._message_id)
+        begins = self._position.cursor() if self._located and self._position is not None else ""
+        await self._session.send(notice(self.id, "subscription-created", fields, cursor=begins), self._message_id)
 
     async def _report(self, error: MemqlError) -> None:
         self._answered = True
