@@ -239,6 +239,18 @@ async def test_resuming_replays_what_was_missed_and_goes_live(node: Node, store:
     assert [message.seq for message in received] == [1, 2, 3, 4]
 
 
+async def test_a_subscription_can_be_resumed_before_its_first_event(node: Node, store: Store) -> None:
+    await store.write("before")
+    async with node.connect() as wire:
+        await wire.send(SubscribeMsg(subscription_id="s", kind=GRAPH))
+        begins = (await event(wire)).cursor
+    assert begins
+    await store.write("missed")
+    async with node.connect() as wire:
+        await subscribe(wire, config={"resumeAfter": begins})
+        assert title(await event(wire)) == "missed"
+
+
 async def test_an_update_is_not_halved_by_a_cursor_between_its_two_events(node: Node, store: Store) -> None:
     async with node.connect() as wire:
         await subscribe(wire)
