@@ -129,6 +129,11 @@ async def test_an_empty_or_oversized_query_is_refused(wire: Wire, text: str) -> 
     assert answer.error.code == "InvalidArgument"
 
 
+async def test_a_cursor_beside_the_query_is_refused_rather_than_ignored(wire: Wire) -> None:
+    await wire.send(QueryRequest("q1", "rows 1", cursor="c"))
+    assert "paginate" in (await wire.message("query_error")).error.message
+
+
 async def test_an_unknown_or_missing_payload_is_unimplemented(wire: Wire) -> None:
     await wire.raw(encode_client("m1", 9999, b"whatever"))
     frame = await wire.receive("query_error")
