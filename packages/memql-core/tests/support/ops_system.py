@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memql.auth import Actor, system
-from memql.engine.engine import Engine
 from memql.engine.context import RequestContext
+from memql.engine.engine import Engine
 from memql.engine.result import Result
 from memql.events import Event
 from memql.graph.database import Database

@@ -14,7 +14,7 @@ from memql.engine.context import RequestContext
 from memql.errors import Code, MemqlError
 from memql.lang.catalog import Annotations, Builtin, Construct, Logic, Mutation, Query, RateLimit
 
-__all__ = ["RateLimiter", "authorize_call", "may_call", "require_raw"]
+__all__ = ["RateLimiter", "authorize_call", "may_call", "require_account", "require_raw"]
 
 Callable_ = Query | Mutation | Logic | Builtin
 
@@ -70,6 +70,15 @@ def require_raw(ctx: RequestContext, what: str) -> None:
             Code.FORBIDDEN,
             f"{what} needs role admin or above; yours is {ctx.actor.role!r}. Call a named query or mutation instead",
         )
+
+
+def require_account(ctx: RequestContext) -> None:
+    """What the tree says about itself is for those who have an account.
+
+    :raises MemqlError: ``FORBIDDEN``.
+    """
+    if ctx.actor.role == "guest":
+        raise MemqlError(Code.FORBIDDEN, "guests reach only public constructs; sign in to look around")
 
 
 class RateLimiter:

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 
 from memql.auth import Actor
-from memql.engine.access import RateLimiter, authorize_call, require_raw
+from memql.engine.access import RateLimiter, authorize_call, require_account, require_raw
 from memql.engine.context import RequestContext
 from memql.engine.logic import Policies
 from memql.engine.ports import LogicRunner, Reader
@@ -195,6 +195,7 @@ class Engine:
             return await self.writer.request(operation, ctx)
         if target is None:
             if isinstance(operation, ast.CallRead):
+                require_account(ctx)
                 return await self.builtins.introspect(operation.call, ctx)
             require_raw(ctx, "a raw read")
             return await self.reader.read(operation, dict(request.lets), ctx)
