@@ -31,9 +31,8 @@ def reference() -> str:
         default = f"`{row.value}`" if row.value else ""
         default = "`~/.memql`" if row.value == home else default
         secret = " Secret." if declaration.secret else ""
-        lines.append(
-            f"| `{declaration.name}`{aliases} | {default} | {declaration.doc[:1].upper()}{declaration.doc[1:]}.{secret} |"
-        )
+        meaning = f"{declaration.doc}.{secret}"
+        lines.append(f"| `{declaration.name}`{aliases} | {default} | {meaning[0].upper()}{meaning[1:]} |")
     return _HEAD + "\n".join(lines) + "\n"
 
 
