@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
+import psycopg
 
 from memql.auth import system
 from memql.automations import Automations, Options
@@ -17,6 +19,7 @@ from memql.engine.logic import Runner
 from memql.engine.ports import BuiltinExecutor
 from memql.events import Bus, Event
 from memql.graph.database import Database
+from memql.graph.embedded import EmbeddedServer
 from memql.lang.catalog import Catalog
 from memql.lang.loader import load_tree, read_sources
 from memql.lang.sources import Sources
@@ -147,7 +150,21 @@ async def process(
         yield Process(engine, database, bus, automations)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+@asynccontextmanager
+async def transaction_elsewhere(server: EmbeddedServer) -> AsyncIterator[None]:
+    """A transaction open in another database of the server: no position settles before it ends."""
+    async with await psycopg.AsyncConnection.connect(server.dsn) as connection:
+        await connection.execute("SELECT pg_current_xact_id()")
+        yield
+
+
+async def caught_up(one: Process) -> None:
+    """Wait until the process has read and decided all that has happened until now."""
+    now = time.monotonic()
+    await until(lambda: all(replay.decided_as_of > now for replay in one.automations._replays))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something is so that no event tells of."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110
@@ -158,6 +175,6 @@ async def settled(one: Process, runs: int) -> None:
     """Wait until that many runs have ended and their claims are closed."""
     counts = one.automations.counts
     await until(lambda: counts.runs_completed + counts.runs_failed >= runs)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while await one.database.fetch_one(_OPEN_CLAIMS):  # noqa: ASYNC110
             await anyio.sleep(0.01)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plant import place_order, plant, process, settled, until
+from plant import place_order, plant, process, settled, transaction_elsewhere, until
 
 from memql.auth import system
 from memql.automations import Claim, Claims, Options, Subject
@@ -21,6 +22,7 @@ from memql.engine.journal import Nature
 from memql.errors import Code, MemqlError
 from memql.events import Event
 from memql.graph.database import Database
+from memql.graph.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +35,9 @@ automation hang {
   step after { mutation tick { at: "after" } }
 }
 """
+
+
+GIVING_UP = Options(lease=600, drain=0.1, read_every=0.05, take_over_every=0.05, take_overs=3)
 
 
 class Hang:
@@ -117,17 +122,36 @@ async def test_the_cursor_stays_below_an_event_that_nobody_has_decided_about(dat
         await until(lambda: replay._frontier.decided >= first[0])
 
 
-async def test_a_run_that_kills_every_process_is_given_up(database: Database) -> None:
-    catalog, hang = plant(HANGING), Hang()
-    options = Options(lease=600, drain=0.1, read_every=0.05, take_over_every=0.05, take_overs=3)
-    async with process(database, catalog, options=options, executors={"plant.hang": hang}) as one:
+async def interrupted_three_times(database: Database, hang: Hang) -> None:
+    """Leave a run of a first process that three processes did not survive."""
+    async with process(database, plant(HANGING), options=GIVING_UP, executors={"plant.hang": hang}) as one:
         await one.order("o1")
         await hang.called.wait()
     await database.execute("UPDATE automation_execution_claims SET epoch = 3")
-    async with process(database, catalog, options=options, executors={"plant.hang": hang}) as two:
+
+
+async def check_it_is_given_up(database: Database, options: Options, hang: Hang) -> None:
+    async with process(database, plant(HANGING), options=options, executors={"plant.hang": hang}) as two:
         await settled(two, 1)
+        assert two.automations.counts.runs_failed == 1
     row = await database.fetch_one("SELECT outcome, error FROM automation_execution_claims")
     assert row == ("failed", "given up: 3 processes died while they ran it")
+    assert len(hang.keys) == 1
+
+
+async def test_a_run_that_kills_every_process_is_given_up(database: Database) -> None:
+    hang = Hang()
+    await interrupted_three_times(database, hang)
+    await check_it_is_given_up(database, replace(GIVING_UP, read_every=3600), hang)
+
+
+async def test_a_run_that_kills_every_process_is_given_up_when_its_event_is_read_again(
+    database: Database, postgres: EmbeddedServer
+) -> None:
+    hang = Hang()
+    async with transaction_elsewhere(postgres):
+        await interrupted_three_times(database, hang)
+    await check_it_is_given_up(database, replace(GIVING_UP, take_over_every=3600), hang)
 
 
 class AwayClaims(Claims):

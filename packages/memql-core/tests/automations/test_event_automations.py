@@ -5,15 +5,26 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from plant import BOOKING, place_order, plant, process, settled, until
+from plant import BOOKING, caught_up, place_order, plant, process, settled, transaction_elsewhere, until
 
 from memql.automations import Options
 from memql.engine.context import RequestContext
 from memql.events import Event
-from memql.graph.database import Database
+from memql.events.outbox import Outbox
+from memql.graph.database import Connection, Database
+from memql.graph.embedded import EmbeddedServer
+from memql.graph.log import NewVersion, append
 
 pytestmark = pytest.mark.anyio
 
+LATE = NewVersion(
+    id="v1:plant:order:late",
+    concept="v1:plant:order",
+    created_by="system:test",
+    schema={"$id": "v1.plant.order"},
+    payload={"item": "late", "amount": 1},
+    provenance={"kind": "direct", "name": "raw"},
+)
 QUICK = Options(read_every=0.05, take_over_every=0.05, lease=1.0)
 
 
@@ -80,7 +91,55 @@ async def test_rows_from_before_the_first_start_trigger_nothing(database: Databa
     async with process(database, plant(BOOKING), options=QUICK) as one:
         await one.order("o2")
         await settled(one, 1)
+        await caught_up(one)
         assert one.automations.counts.claimed == 1
+
+
+async def test_what_happened_before_the_first_start_triggers_nothing_though_it_was_not_settled(
+    database: Database, postgres: EmbeddedServer
+) -> None:
+    """Neither in the process that made the cursor nor in one that finds it later."""
+    taking = '@enabled @trigger(event="plant.#") automation take { step t { mutation tick { at: event.topic } } }'
+    catalog = plant(BOOKING, taking)
+    async with transaction_elsewhere(postgres):
+        await place_order(database, catalog, "before")
+        await Outbox(database, "other").append(Event(id="before", topic="plant.before", payload={}))
+        async with process(database, catalog, options=QUICK) as one:
+            await one.order("o1")
+            await settled(one, 1)
+        await place_order(database, catalog, "between")
+        await Outbox(database, "other").append(Event(id="between", topic="plant.between", payload={}))
+    async with process(database, catalog, options=QUICK) as two:
+        await settled(two, 2)
+        await caught_up(two)
+    booked = await database.fetch("SELECT id FROM memory_heads WHERE concept = 'v1:plant:total' ORDER BY id")
+    assert booked == [("v1:plant:total:between",), ("v1:plant:total:o1",)]
+    ticks = await database.fetch("SELECT payload ->> 'at' FROM memory_nodes WHERE concept = 'v1:plant:tick'")
+    assert ticks == [("plant.between",)]
+
+
+async def test_a_row_that_commits_after_the_first_start_triggers_though_its_number_is_older(
+    database: Database, dsn: str
+) -> None:
+    catalog = plant(BOOKING)
+    drawn, commit = anyio.Event(), anyio.Event()
+
+    async def late(connection: Connection) -> None:
+        await append(connection, LATE)
+        drawn.set()
+        await commit.wait()
+
+    async with Database.open(dsn) as other, anyio.create_task_group() as group:
+        group.start_soon(other.transaction, late)
+        await drawn.wait()
+        await place_order(database, catalog, "before")
+        async with process(database, catalog, options=QUICK) as one:
+            commit.set()
+            await settled(one, 1)
+            await caught_up(one)
+            assert one.automations.counts.claimed == 1
+            (total,) = await one.do("concept==v1:plant:total")
+            assert total["payload"]["name"] == "late"
 
 
 async def test_filters_and_arguments_decide_before_anything_runs(database: Database) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from memql.events.horizon import Beginning, Horizon
 from memql.graph.database import Database
 
 __all__ = ["Cursors"]
 
 _CREATE = """
-INSERT INTO mesh_cursors (consumer_id, source, position) VALUES (%s, %s, %s)
+INSERT INTO mesh_cursors (consumer_id, source, position, begun, begun_upto)
+SELECT %s, %s, %s, pg_current_snapshot(), CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}
 ON CONFLICT (consumer_id, source) DO UPDATE SET position = mesh_cursors.position
-RETURNING position
+RETURNING position, begun::text, begun_upto
 """
 
 _ADVANCE = """
@@ -27,11 +29,18 @@ class Cursors:
         self._database = database
         self._consumer = consumer
 
-    async def create(self, source: str, position: int) -> int:
-        """The cursor's position; a new one begins at ``position``."""
-        row = await self._database.fetch_one(_CREATE, (self._consumer, source, position))
+    async def create(self, source: str, horizon: Horizon) -> tuple[int, Beginning | None]:
+        """The cursor's position, and when the cursor was made; a new one is made now.
+
+        The position of a new cursor is settled; past it stands what had committed already. None in place of the
+        beginning means that nothing past the position is to be left out.
+        """
+        # A statement sees the sequence as it is after its snapshot was taken: at or past all that the snapshot shows.
+        statement = _CREATE.format(sequence=horizon.sequence)
+        row = await self._database.fetch_one(statement, (self._consumer, source, await horizon.settled()))
         assert row is not None
-        return int(row[0])
+        position, snapshot, upto = row
+        return int(position), None if snapshot is None else Beginning(snapshot, int(upto))
 
     async def load(self, source: str) -> int:
         """The position now; 0 when there is no such cursor."""

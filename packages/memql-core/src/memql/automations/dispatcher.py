@@ -143,15 +143,8 @@ class Dispatcher:
 
     async def _carry_on(self, expired: Sequence[Claim]) -> None:
         for claim in expired:
-            self._counts.add("take_overs")
-            _log.warning("automation_taken_over", automation=claim.name, dedup_key=claim.key, epoch=claim.epoch)
-            if claim.epoch <= self._options.take_overs:
+            if await self._guard.may_carry_on(claim):
                 await self.fired(claim)
-                continue
-            reason = f"given up: {claim.epoch - 1} processes died while they ran it"
-            _log.error("automation_given_up", automation=claim.name, dedup_key=claim.key, reason=reason)
-            await self._claims.complete(claim, "failed", reason)
-            self._counts.add("runs_failed")
 
     def _triggered(self, topic: str) -> tuple[CompiledAutomation, ...]:
         found = self._by_topic.get(topic)

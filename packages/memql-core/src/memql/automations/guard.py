@@ -47,7 +47,7 @@ class Guard:
         self._unguarded: deque[float] = deque()
 
     async def admit(self, subject: Subject) -> Claim | Unguarded | None:
-        """A claim, leave to run without one, or None when another process has the event.
+        """A claim, leave to run without one, or None when another process has the event or the run is given up.
 
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached and the window is used up.
         """
@@ -62,9 +62,25 @@ class Guard:
             _log.debug("automation_duplicate_prevented", automation=subject.name, dedup_key=subject.key)
             return None
         self._counts.add("claimed")
-        if claim.is_take_over:
-            self._counts.add("take_overs")
+        if claim.is_take_over and not await self.may_carry_on(claim):
+            return None
         return claim
+
+    async def may_carry_on(self, claim: Claim) -> bool:
+        """Whether to carry on a run that was taken over. One that outlived too many processes may be what kills
+        them: it is closed as failed.
+
+        :raises MemqlError: ``UNAVAILABLE`` when that cannot be written; the lease runs out, and somebody tries again.
+        """
+        self._counts.add("take_overs")
+        _log.warning("automation_taken_over", automation=claim.name, dedup_key=claim.key, epoch=claim.epoch)
+        if claim.epoch <= self._options.take_overs:
+            return True
+        reason = f"given up: {claim.epoch - 1} processes died while they ran it"
+        _log.error("automation_given_up", automation=claim.name, dedup_key=claim.key, reason=reason)
+        await self._claims.complete(claim, "failed", reason)
+        self._counts.add("runs_failed")
+        return False
 
     def _without_claim(self, subject: Subject, error: MemqlError) -> Unguarded:
         self._counts.add("claim_errors")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 import structlog
@@ -22,13 +22,16 @@ from memql.automations.frontier import Frontier
 from memql.automations.options import Options
 from memql.errors import MemqlError
 from memql.events.event import Event
-from memql.events.horizon import Horizon
+from memql.events.horizon import Beginning, Horizon
 from memql.events.log import EventLog
 from memql.events.outbox import Outbox
 
 __all__ = ["LogSource", "OutboxSource", "Replay"]
 
 _log = structlog.get_logger("memql.automations")
+
+_MOST_POSITIONS: Final = 100_000
+"""How much one statement looks through, of which perhaps nothing is for any automation: it must end in time."""
 
 
 class _Source(Protocol):
@@ -37,9 +40,9 @@ class _Source(Protocol):
     name: str
     horizon: Horizon
 
-    async def read(self, after: int, upto: int, limit: int) -> Sequence[tuple[int, Event]]:
-        """Events with ``after < position <= upto``, in order; fewer than ``limit`` positions mean that is
-        all."""
+    async def read(self, after: int, upto: int, limit: int, since: Beginning | None) -> Sequence[tuple[int, Event]]:
+        """Events with ``after < position <= upto`` that had not committed at ``since``, in order; fewer than
+        ``limit`` positions mean that is all."""
         ...
 
 
@@ -56,12 +59,12 @@ class LogSource:
         self._concepts = concepts
         self.horizon = log.horizon
 
-    async def read(self, after: int, upto: int, limit: int) -> Sequence[tuple[int, Event]]:
+    async def read(self, after: int, upto: int, limit: int, since: Beginning | None) -> Sequence[tuple[int, Event]]:
         """See the protocol."""
         concepts = self._concepts()
         if concepts is not None and not concepts:
             return []
-        events = await self._events.read(after, upto, limit, concepts=concepts)
+        events = await self._events.read(after, upto, limit, concepts=concepts, since=since)
         return [(event.log_seq or 0, event) for event in events]
 
 
@@ -74,9 +77,9 @@ class OutboxSource:
         self._outbox = outbox
         self.horizon = outbox.horizon
 
-    async def read(self, after: int, upto: int, limit: int) -> Sequence[tuple[int, Event]]:
+    async def read(self, after: int, upto: int, limit: int, since: Beginning | None) -> Sequence[tuple[int, Event]]:
         """See the protocol."""
-        return await self._outbox.read(after, upto, limit)
+        return await self._outbox.read(after, upto, limit, since=since)
 
 
 class Replay:
@@ -92,12 +95,12 @@ class Replay:
         self._options = options
         self._frontier = Frontier(0)
         self._saved = 0
+        self._since: Beginning | None = None
         self.decided_as_of = float("-inf")
 
     async def begin(self) -> None:
-        """Find the cursor, or set a new one to the end: what happened before the first start triggers
-        nothing."""
-        self._saved = await self._cursors.create(self._source.name, await self._source.horizon.settled())
+        """Find the cursor, or make one that begins now: what happened before the first start triggers nothing."""
+        self._saved, self._since = await self._cursors.create(self._source.name, self._source.horizon)
         self._frontier = Frontier(self._saved)
 
     async def follow(self) -> None:
@@ -123,22 +126,25 @@ class Replay:
         """One batch; whether there may be more."""
         # A process that slept must not bring up what others have decided, and forgotten, long ago.
         self._frontier.advance(await self._cursors.load(self._source.name))
-        upto = await self._source.horizon.settled()
+        settled = await self._source.horizon.settled()
         as_of = self._source.horizon.as_of
         after = self._frontier.read
-        if upto <= after:
-            self._note_decided(as_of, upto)
+        if settled <= after:
+            self._note_decided(as_of, settled)
             return False
-        events = await self._source.read(after, upto, self._options.read_batch)
+        if self._since is not None and self._since.upto <= after:
+            self._since = None
+        upto = min(settled, after + _MOST_POSITIONS)
+        events = await self._source.read(after, upto, self._options.read_batch, self._since)
         for position, event in events:
             await self._dispatcher.dispatch(event, partial(self._frontier.open, position))
         full = len({position for position, _ in events}) >= self._options.read_batch
         self._frontier.advance(events[-1][0] if full else upto)
-        self._note_decided(as_of, upto)
-        return full
+        self._note_decided(as_of, settled)
+        return full or upto < settled
 
-    def _note_decided(self, as_of: float, upto: int) -> None:
-        if self._frontier.decided >= upto:
+    def _note_decided(self, as_of: float, settled: int) -> None:
+        if self._frontier.decided >= settled:
             self.decided_as_of = max(self.decided_as_of, as_of)
 
     def behind(self) -> float:

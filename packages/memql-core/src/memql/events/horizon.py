@@ -11,13 +11,29 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from memql.graph.database import Database
 
-__all__ = ["Horizon"]
+__all__ = ["Beginning", "Horizon"]
 
 _MAX_MARKS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When a reader of a numbered table began: what had committed by then is not for it.
+
+    The settled position cannot say that. It trails behind committed numbers while any transaction of the whole
+    server runs, in whatever database, and a number below them may still commit.
+
+    ``snapshot`` is a ``pg_snapshot``; ``upto`` is the last number drawn by then, past which the snapshot means
+    nothing.
+    """
+
+    snapshot: str
+    upto: int
 
 
 class _Mark(NamedTuple):
@@ -36,6 +52,7 @@ class Horizon:
 
     def __init__(self, database: Database, sequence: str) -> None:
         self._database = database
+        self.sequence = sequence
         self.as_of = float("-inf")
         self._settled = 0
         self._marks: deque[_Mark] = deque()

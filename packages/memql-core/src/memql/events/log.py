@@ -10,7 +10,7 @@ import msgspec
 
 from memql.events.event import Event
 from memql.events.graph_events import graph_events
-from memql.events.horizon import Horizon
+from memql.events.horizon import Beginning, Horizon
 from memql.events.masking import Mask
 from memql.graph.database import Database
 
@@ -24,11 +24,10 @@ SELECT n.seq, n.id, n.concept, n.type, n.created_by, n.created_at, n.payload::te
            WHERE before.id = n.id AND before.created_at < n.created_at ORDER BY before.created_at DESC LIMIT 1
        ) END
 FROM memory_nodes AS n
-WHERE n.seq > %s AND n.seq <= %s{concepts}
-ORDER BY n.seq LIMIT %s
-"""
-_READ_ALL = _READ.replace("{concepts}", "")
-_READ_SOME = _READ.replace("{concepts}", " AND n.concept = ANY (%s)")
+WHERE n.seq > %s AND n.seq <= %s"""
+_OF_CONCEPTS = " AND n.concept = ANY (%s)"
+_SINCE = " AND NOT (n.seq <= %s AND pg_visible_in_snapshot(n.xid, %s::pg_snapshot))"
+_IN_ORDER = " ORDER BY n.seq LIMIT %s"
 
 _decode = msgspec.json.decode
 
@@ -59,17 +58,29 @@ class EventLog:
         return 0 if row is None or row[0] is None else int(row[0])
 
     async def read(
-        self, after: int, upto: int, limit: int, *, concepts: Collection[str] | None = None
+        self,
+        after: int,
+        upto: int,
+        limit: int,
+        *,
+        concepts: Collection[str] | None = None,
+        since: Beginning | None = None,
     ) -> Sequence[Event]:
         """The events of at most ``limit`` versions with ``after < seq <= upto``, in order.
 
         :param upto: a settled position; past it a later read may find more.
         :param concepts: only versions of these concepts.
+        :param since: only versions that had not committed when the reader began.
         """
-        if concepts is None:
-            rows = await self._database.fetch(_READ_ALL, (after, upto, limit))
-        else:
-            rows = await self._database.fetch(_READ_SOME, (after, upto, list(concepts), limit))
+        statement = _READ
+        params: list[Any] = [after, upto]
+        if concepts is not None:
+            statement += _OF_CONCEPTS
+            params.append(list(concepts))
+        if since is not None:
+            statement += _SINCE
+            params += [since.upto, since.snapshot]
+        rows = await self._database.fetch(statement + _IN_ORDER, (*params, limit))
         events: list[Event] = []
         for row in rows:
             events.extend(_events(row, self._mask))

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
-from memql.events.horizon import Horizon
+from memql.events.horizon import Beginning, Horizon
 from memql.graph.database import Database
 
 __all__ = ["Outbox"]
@@ -28,9 +28,9 @@ _PRUNE = "DELETE FROM event_outbox WHERE created_at < clock_timestamp() - %s OR 
 
 _READ = """
 SELECT seq, event_id, topic, kind, payload::text, created_at, actor, cause FROM event_outbox
-WHERE seq > %s AND seq <= %s AND routing_key IS NULL
-ORDER BY seq LIMIT %s
-"""
+WHERE seq > %s AND seq <= %s AND routing_key IS NULL"""
+_SINCE = " AND NOT (seq <= %s AND pg_visible_in_snapshot(xid, %s::pg_snapshot))"
+_IN_ORDER = " ORDER BY seq LIMIT %s"
 
 
 class Outbox:
@@ -61,12 +61,20 @@ class Outbox:
         """The highest position up to which nothing can commit any more."""
         return await self.horizon.settled()
 
-    async def read(self, after: int, upto: int, limit: int) -> Sequence[tuple[int, Event]]:
+    async def read(
+        self, after: int, upto: int, limit: int, *, since: Beginning | None = None
+    ) -> Sequence[tuple[int, Event]]:
         """At most ``limit`` kept events with ``after < position <= upto``, in order, each with its position.
 
         Deliverables for one receiver (rows with a routing key) are not among them.
+
+        :param since: only events that had not committed when the reader began.
         """
-        rows = await self._database.fetch(_READ, (after, upto, limit))
+        if since is None:
+            rows = await self._database.fetch(_READ + _IN_ORDER, (after, upto, limit))
+        else:
+            params = (after, upto, since.upto, since.snapshot, limit)
+            rows = await self._database.fetch(_READ + _SINCE + _IN_ORDER, params)
         return [(row[0], _event(row)) for row in rows]
 
     async def prune(self, retention: float) -> int:
