@@ -25,9 +25,15 @@ Answer = Callable[["Peer", Frame], Awaitable[None]]
 class Peer:
     """One open stream, seen from the node."""
 
-    send: Callable[[bytes], Awaitable[None]]
+    write: Callable[[bytes], Awaitable[None]]
     drop: Callable[[], None]
     headers: dict[str, str] = field(default_factory=dict)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def send(self, data: bytes) -> None:
+        """Write one message. The test and the stream's own task take turns: gRPC allows one write at a time."""
+        async with self.turn:
+            await self.write(data)
 
     async def reply(self, frame: Frame, message: betterproto2.Message) -> None:
         await self.send(encode_server("r", frame.message_id, SERVER.by_message[type(message)].number, bytes(message)))
