@@ -99,6 +99,13 @@ def test_every_distribution_carries_its_own_papers(roster: Tables, root: Path, f
         assert (root / entry["path"] / file).read_text().strip(), entry["path"]
 
 
+def test_every_distribution_carries_the_licence_of_the_workspace(roster: Tables, root: Path) -> None:
+    for entry in roster.values():
+        # A link would point out of the source distribution.
+        assert not (root / entry["path"] / "LICENSE").is_symlink()
+        assert (root / entry["path"] / "LICENSE").read_bytes() == (root / "LICENSE").read_bytes()
+
+
 def test_grace_outlasts_prestop_drain_delay_and_stop_budget(roster: Tables) -> None:
     for name, entry in roster.items():
         if entry["role"]:

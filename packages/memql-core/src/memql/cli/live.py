@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from memql.client import Event, Result, Row, RunEvent
 
 __all__ = ["register"]
+
+_GLANCE = 120
+"""Characters of a row that ``subscribe`` shows."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
 VariableOption = Annotated[
@@ -165,9 +169,18 @@ def _show_event(event: Event, as_json: bool) -> None:
         )
         return
     when = event.ts.astimezone().strftime("%H:%M:%S.%f")[:-3] if event.ts else ""
-    subject = event.payload.get("nodeId") or ""
-    sys.stdout.write(f"{when}  {event.topic}  {subject}\n")
+    subject = event.payload.get("nodeId")
+    sys.stdout.write(f"{when}  {event.topic}  {subject or ''}  {_excerpt(event.payload)}".rstrip() + "\n")
     sys.stdout.flush()
+
+
+def _excerpt(payload: Mapping[str, Any]) -> str:
+    """The row of a graph event, or the payload of any other, as JSON cut to a glance."""
+    import msgspec
+
+    row = payload.get("payload")
+    text = msgspec.json.encode(row if isinstance(row, dict) else payload).decode()
+    return text if len(text) <= _GLANCE else text[: _GLANCE - 1] + "…"
 
 
 def run_automation(
