@@ -20,6 +20,7 @@ from memql.lang.sense.vocabulary import (
     CLAUSE_WORDS,
     CONSTRUCT_WORDS,
     DIRECTIVE_WORDS,
+    PUBLISHED_WORDS,
     ROOT_WORDS,
     STATEMENT_WORDS,
     TYPE_WORDS,
@@ -161,9 +162,10 @@ def _clauses(around: Surroundings) -> Iterator[Entry]:
 
 
 def _last_clause(items: list[Token], words: frozenset[str]) -> tuple[str, list[Token]]:
+    """The last clause that was begun, and what is written of it."""
     for index in range(len(items) - 1, -1, -1):
         token = items[index]
-        if token.value in words and token.kind == "IDENT" and (not index or items[index - 1].kind not in (".", "?.")):
+        if token.value in words and token.alt == token.value and (not index or items[index - 1].kind != "."):
             return token.value, items[index + 1 :]
     return "", []
 
@@ -172,7 +174,7 @@ def _ends_operand(items: list[Token]) -> bool:
     if not items:
         return False
     last = items[-1]
-    is_member = len(items) > 1 and items[-2].kind in (".", "?.")
+    is_member = len(items) > 1 and items[-2].kind == "."
     return last.kind in _ENDS and (is_member or last.value not in _OPERATOR_WORDS)
 
 
@@ -244,6 +246,8 @@ def _object(around: Surroundings) -> Iterator[Entry]:
         for field, owner in around.payload_fields(region.path):
             if field.name not in given:
                 yield field_entry(field, owner, suffix=": ")
+    elif region.subject.endswith("publishEvent") and not region.path:
+        yield from word_entries(PUBLISHED_WORDS, "argument", rank=10)
     elif region.subject:
         target = around.callable(region.subject.removeprefix("call "))
         for field in members_of(fields_of(target), region.path) if target else ():
@@ -276,6 +280,8 @@ def _statement(around: Surroundings) -> Iterator[Entry]:
         return
     if not items or _on_new_line(around):
         yield from word_entries(STATEMENT_WORDS, "keyword", rank=25)
+    elif items[-1].kind == ":=":
+        yield from word_entries(STATEMENT_WORDS, "keyword", rank=25, only=("if",))
     yield from expression(around, "L")
 
 

@@ -105,10 +105,10 @@ class Place:
         """
         tokens = self.document.tokens
         index = self.before - 1
-        if index < 0 or tokens[index].kind not in (".", "?."):
+        if index < 0 or tokens[index].kind != ".":
             return None
         segments: list[str] = []
-        while index >= 0 and tokens[index].kind in (".", "?."):
+        while index >= 0 and tokens[index].kind == ".":
             index -= 1
             index = self._skip_call(index)
             if index < 0 or tokens[index].kind not in ("IDENT", "VAR", "DOT_INT"):

@@ -31,7 +31,7 @@ def in_string(around: Surroundings) -> Iterator[Entry]:
         yield from _sort_key(around)
     elif region.name == "call" and region.subject in _PATHS:
         yield from _path(around)
-        if region.subject == "sort":
+        if region.subject == "sort" and place.document.text[place.start - 1] == '"':
             for direction in _DIRECTIONS:
                 yield name_entry(direction, "value", "a direction", rank=20)
     elif region.name == "call" and region.subject in _WRITES:

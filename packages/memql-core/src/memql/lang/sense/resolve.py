@@ -39,6 +39,7 @@ __all__ = ["Meaning", "meaning_at"]
 
 _NAME: Final = re.compile(r"v[0-9]+(?::[A-Za-z_][A-Za-z0-9_]*){2,}|[A-Za-z_][A-Za-z0-9_]*")
 _SPACES: Final[tuple[Space, ...]] = tuple(dict.fromkeys(SPACES.values()))
+_TARGETS: Final = frozenset({"logic", "query", "mutation", "builtin", "automation"})
 _WORDS: Final = (
     STATEMENT_WORDS, *CLAUSE_WORDS.values(), DIRECTIVE_WORDS, RELATION_WORDS, OPERATOR_WORDS, INTROSPECTION_WORDS,
     CONSTRUCT_WORDS,
@@ -133,6 +134,9 @@ def _elsewhere(around: Surroundings, at: int, text: str) -> Entry | None:
     tokens = place.document.tokens
     if place.chain is not None:
         return None
+    if place.region.name == "step" and place.previous is not None and place.previous.value in _TARGETS:
+        target = around.callable(f"{place.previous.value} {text}")
+        return construct_entry(target) if target else None
     is_key = at + 1 < len(tokens) and tokens[at + 1].kind == ":"
     declared = None if is_key else around.index.find(text, _SPACES, around.path)
     if declared is not None and place.string is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -192,12 +193,12 @@ class Surroundings:
         bound = self._bound(root, _BINDING_DEPTH)
         if bound is None:
             yield from word_entries(ACCESSOR_WORDS, "property", rank=20)
-            return
-        concept, is_row = bound
-        if not is_row and not path:
+        elif bound.path is not None:
+            yield from self._row_of(bound.concept, (*bound.path, *path))
+        elif not path:
             yield from word_entries(ACCESSOR_WORDS, "property", rank=10)
-        elif is_row or path[0].lower() in _ONE_ROW:
-            yield from self._row_of(concept, path if is_row else path[1:])
+        elif path[0].lower() in _ONE_ROW:
+            yield from self._row_of(bound.concept, path[1:])
 
     def _row_of(self, concept: Declared, path: tuple[str, ...]) -> Iterator[Entry]:
         """The members of a row: fields without ``payload.`` too."""
@@ -207,22 +208,54 @@ class Surroundings:
         if not path:
             yield from word_entries(INTRINSIC_WORDS, "property", rank=20)
 
-    def _bound(self, name: str, depth: int) -> tuple[Declared, bool] | None:
-        """The concept of the rows a binding holds, and whether it is one row instead of a set."""
+    def _bound(self, name: str, depth: int) -> _Bound | None:
+        """What a binding holds, as far as its value is a call of a query or mutation, or a path into one."""
         tokens = self.place.document.tokens
         first, stop = self.place.declaration
         for index in range(first, stop - 2):
-            if tokens[index].value != name or tokens[index + 1].kind != ":=":
-                continue
-            value = tokens[index + 2]
-            if value.value == "range" and depth:
-                found = self._bound(tokens[index + 3].value, depth - 1)
-                return (found[0], True) if found else None
-            target = self.index.find(value.value, _CALLS, self.path)
-            if target is not None and isinstance(target.decl, ast.QueryDecl | ast.MutationDecl):
-                concept = self.index.concept(target.decl.concept, target.file.path)
-                return (concept, False) if concept else None
+            if tokens[index].value == name and tokens[index + 1].kind == ":=":
+                return self._value(index + 2, depth)
         return None
+
+    def _value(self, at: int, depth: int) -> _Bound | None:
+        """What the value that begins at a token is."""
+        tokens = self.place.document.tokens
+        if tokens[at].value == "range" and depth:
+            found = self._bound(tokens[at + 1].value, depth - 1)
+            return _Bound(found.concept, ()) if found else None
+        target = self.index.find(tokens[at].value, _CALLS, self.path)
+        if target is not None and isinstance(target.decl, ast.QueryDecl | ast.MutationDecl):
+            concept = self.index.concept(target.decl.concept, target.file.path)
+            return _Bound(concept, None) if concept else None
+        if tokens[at + 1].kind == "." and depth:
+            found = self._bound(tokens[at].value, depth - 1)
+            return _member(found, self._segments(at + 1)) if found else None
+        return None
+
+    def _segments(self, at: int) -> tuple[str, ...]:
+        """The names of ``.a().b.c`` from its first point on."""
+        tokens = self.place.document.tokens
+        names: list[str] = []
+        while tokens[at].kind == "." and tokens[at + 1].kind == "IDENT":
+            names.append(tokens[at + 1].value)
+            at += 2
+            if tokens[at].kind == "(" and tokens[at + 1].kind == ")":
+                at += 2
+        return tuple(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """What a binding holds: rows of a concept, or with a ``path`` one row or what that leads to in it."""
+
+    concept: Declared
+    path: tuple[str, ...] | None
+
+
+def _member(bound: _Bound, names: tuple[str, ...]) -> _Bound | None:
+    if bound.path is not None:
+        return _Bound(bound.concept, (*bound.path, *names))
+    return _Bound(bound.concept, names[1:]) if names and names[0].lower() in _ONE_ROW else None
 
 
 def _actor(path: tuple[str, ...]) -> Iterator[Entry]:

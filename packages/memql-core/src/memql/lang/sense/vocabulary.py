@@ -18,6 +18,7 @@ __all__ = [
     "INTRINSIC_WORDS",
     "INTROSPECTION_WORDS",
     "OPERATOR_WORDS",
+    "PUBLISHED_WORDS",
     "RELATION_WORDS",
     "ROOT_WORDS",
     "STATEMENT_WORDS",
@@ -203,6 +204,11 @@ EVENT_WORDS: Final[Words] = {
     "timestamp": ("timestamp", "When it was published."),
     "actor": ("actor", "Who caused it."),
     "payload": ("payload", "What it carries; of a row's event its fields and id."),
+}
+
+PUBLISHED_WORDS: Final[Words] = {
+    "topic": ('topic: "$0"', "Where it is published; the roots of the engine's own topics are taken."),
+    "payload": ("payload: { $0 }", "What it carries."),
 }
 
 ACCESSOR_WORDS: Final[Words] = {
