@@ -6,20 +6,21 @@ Everything here is the ``memql`` command: ``memql up --tree``, ``memql query`` a
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from dataset import FILES, prepare
 
+from memql.cli.running import find_running
+
 HERE = Path(__file__).resolve().parent
 MEMQL = Path(sys.executable).with_name("memql")
+HOME = Path(os.environ.get("MEMQL_HOME", "~/.memql")).expanduser()
 READY_SECONDS = 120
-HTTP = "http://127.0.0.1:8085"
 
 TOUR = """
 The airline example is loaded. In a second terminal, with .venv/bin on the PATH (or through .venv/bin/memql), try:
@@ -53,14 +54,13 @@ def main() -> int:
 
 
 def _ready(node: subprocess.Popen[bytes]) -> bool:
-    """Wait for the node; False when it ended by itself, having said why."""
+    """Wait until the node has said in its home that it serves; False when it ended by itself, having said why."""
     deadline = time.monotonic() + READY_SECONDS
     while node.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{HTTP}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.1)
+        running = find_running(HOME)
+        if running is not None and running.pid == node.pid:
+            return True
+        time.sleep(0.05)
     return False
 
 
@@ -69,7 +69,7 @@ def _fill(node: subprocess.Popen[bytes]) -> bool:
     missing = [concept for concept in FILES if _count(concept) == 0]
     if not missing:
         return True
-    files = {path.name: path for path in prepare(HERE / "data" / "prepared")}
+    files = {path.name: path for path in prepare(HOME / "airline")}
     for concept in missing:
         imported = subprocess.run(
             [MEMQL, "import", concept, files[FILES[concept]], "--id", "id", "--tree", HERE / "tree"], check=False
