@@ -12,6 +12,7 @@ from memql.lang.sense.entries import Entry, construct_entry, field_entry, name_e
 from memql.lang.sense.expressions import expression, operators
 from memql.lang.sense.fields_state import field_state
 from memql.lang.sense.index import PLURALS, fields_of, members_of
+from memql.lang.sense.place import ends_operand
 from memql.lang.sense.quoted import in_string
 from memql.lang.sense.requests import request
 from memql.lang.sense.surroundings import Surroundings
@@ -29,10 +30,6 @@ from memql.lang.sense.vocabulary import (
 __all__ = ["candidates"]
 
 _AFTER_KIND: Final = frozenset({"query", "mutation", "seed", "shape"})
-_OPERATOR_WORDS: Final = frozenset(
-    {"in", "has", "not", "startsWith", "matches", "filter", "return", "if", "range", "else"}
-)
-_ENDS: Final = frozenset({"IDENT", "CONCEPT", "STRING", "INT", "FLOAT", "VAR", "DOT_INT", ")", "]", "}"})
 
 
 def candidates(around: Surroundings) -> Iterator[Entry]:
@@ -150,7 +147,7 @@ def _clauses(around: Surroundings) -> Iterator[Entry]:
             yield construct_entry(declared, rank=10 if fits else 30)
     elif clause in ("insert", "update", "delete") and not since:
         return
-    elif clause in ("filter", "asOf", "return") and not _ends_operand(since):
+    elif clause in ("filter", "asOf", "return") and not ends_operand(since):
         yield from expression(around, "L" if clause == "return" else "F")
     else:
         if clause in ("filter", "return"):
@@ -170,14 +167,6 @@ def _last_clause(items: list[Token], words: frozenset[str]) -> tuple[str, list[T
     return "", []
 
 
-def _ends_operand(items: list[Token]) -> bool:
-    if not items:
-        return False
-    last = items[-1]
-    is_member = len(items) > 1 and items[-2].kind == "."
-    return last.kind in _ENDS and (is_member or last.value not in _OPERATOR_WORDS)
-
-
 def _step(around: Surroundings) -> Iterator[Entry]:
     items = around.place.items
     last = items[-1] if items else None
@@ -185,7 +174,7 @@ def _step(around: Surroundings) -> Iterator[Entry]:
         for declared in around.index.tree.declared:
             if declared.kind == last.value:
                 yield construct_entry(declared)
-    elif items and any(token.value == "if" for token in items) and not _ends_operand(items):
+    elif items and any(token.value == "if" for token in items) and not ends_operand(items):
         yield from expression(around, "L")
     elif last is None:
         yield from word_entries(ACTION_WORDS, "keyword", rank=10)
@@ -260,7 +249,7 @@ def _begins_entry(around: Surroundings) -> bool:
     items = around.place.items
     if not items or items[-1].kind == ",":
         return True
-    return _on_new_line(around) and _ends_operand(items) and items[-1].kind != ":"
+    return _on_new_line(around) and ends_operand(items) and items[-1].kind != ":"
 
 
 def _keys(items: list[Token]) -> frozenset[str]:
@@ -275,7 +264,7 @@ def _on_new_line(around: Surroundings) -> bool:
 
 def _statement(around: Surroundings) -> Iterator[Entry]:
     items = around.place.items
-    if items and _ends_operand(items) and not _on_new_line(around):
+    if items and ends_operand(items) and not _on_new_line(around):
         yield from operators(rank=20)
         return
     if not items or _on_new_line(around):
@@ -287,7 +276,7 @@ def _statement(around: Surroundings) -> Iterator[Entry]:
 
 def _operand_or_operator(around: Surroundings) -> Iterator[Entry]:
     items = around.place.items
-    if _ends_operand(items):
+    if ends_operand(items):
         yield from operators(rank=20)
         return
     place = around.place

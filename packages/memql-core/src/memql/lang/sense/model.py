@@ -7,15 +7,11 @@ from typing import Literal
 
 from memql.lang.ast import Span
 
-__all__ = ["Completion", "CompletionKind", "Hover", "Parameter", "Signature", "SignatureHelp", "Target", "Token"]
+__all__ = ["Completion", "Hover", "Parameter", "Signature", "SignatureHelp", "Target", "Token"]
 
 TokenType = Literal[
     "keyword", "identifier", "string", "number", "operator", "annotation", "comment", "punctuation", "concept",
 ]  # fmt: skip
-
-CompletionKind = str
-"""A kind of construct (``concept``, ``query``, ...) or ``annotation argument binding directive field function
-keyword module operator property type value``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +27,13 @@ class Token:
 class Completion:
     """What may stand at the cursor. ``insert_text`` replaces ``span``, the part of it that is written already.
 
-    ``sort_priority``: lower comes first. A snippet's text has ``${1:placeholders}`` and ``$0``.
+    ``kind`` is a kind of construct (concept, query, ..) or one of: annotation argument binding directive field function
+    keyword module operator property type value. ``sort_priority``: lower comes first. A snippet's text has
+    ``${1:placeholders}`` and ``$0``.
     """
 
     label: str
-    kind: CompletionKind
+    kind: str
     span: Span
     insert_text: str
     detail: str = ""

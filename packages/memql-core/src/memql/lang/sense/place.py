@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -13,12 +14,16 @@ from memql.lang.sense.document import Document
 from memql.lang.sense.regions import REQUEST, TOP, Region, inside
 from memql.lang.words import CONSTRUCTS
 
-__all__ = ["Frame", "Header", "LocalField", "Place", "place_at"]
+__all__ = ["Frame", "Header", "LocalField", "Place", "ends_operand", "place_at"]
 
 _HEADS: Final = CONSTRUCTS | {"use"}
 _LOOK_BACK: Final = 64
 """How many tokens before a bracket decide what it is."""
 _LOOK_AHEAD: Final = 400
+_BEFORE_OPERAND: Final = frozenset(
+    {"in", "has", "not", "startsWith", "matches", "filter", "return", "if", "range", "else"}
+)
+_OPERAND_ENDS: Final = frozenset({"IDENT", "CONCEPT", "STRING", "INT", "FLOAT", "VAR", "DOT_INT", ")", "]", "}"})
 _BOUND: Final = frozenset({"query", "mutation", "seed", "shape"})
 
 
@@ -167,7 +172,7 @@ class Place:
 
     @cached_property
     def declaration(self) -> tuple[int, int]:
-        """The tokens of the declaration around the cursor as far as brackets tell, annotations included."""
+        """The tokens of the declaration around the cursor as far as brackets tell."""
         tokens = self.document.tokens
         depth = 0
         for index in range(self._first, len(tokens)):
@@ -222,6 +227,15 @@ class Place:
 def place_at(document: Document, offset: int) -> Place:
     """The place at an offset."""
     return Place(document, offset)
+
+
+def ends_operand(items: Sequence[Token]) -> bool:
+    """Whether tokens end with an operand, so that an operator or something new must follow."""
+    if not items:
+        return False
+    last = items[-1]
+    is_member = len(items) > 1 and items[-2].kind == "."
+    return last.kind in _OPERAND_ENDS and (is_member or last.value not in _BEFORE_OPERAND)
 
 
 def _frames(document: Document, count: int) -> tuple[list[Frame], int]:

@@ -8,20 +8,20 @@ from typing import Final
 from memql.lang.catalog import Kind
 from memql.lang.sense.entries import Entry, construct_entry, name_entry, word_entries
 from memql.lang.sense.expressions import concept_ids, expression, operators
+from memql.lang.sense.place import ends_operand
 from memql.lang.sense.surroundings import Surroundings
 from memql.lang.sense.vocabulary import DIRECTIVE_WORDS, INTROSPECTION_WORDS, WRITE_REQUESTS
 
 __all__ = ["request"]
 
 _CALLED: Final[tuple[Kind, ...]] = ("query", "mutation", "logic", "builtin")
-_OPERAND_ENDS: Final = frozenset({"IDENT", "CONCEPT", "STRING", "INT", "FLOAT", "VAR", "DOT_INT", ")", "]", "}"})
 
 
 def request(around: Surroundings) -> Iterator[Entry]:
     """The beginnings of reads and writes, or what continues a filter."""
     place = around.place
     items = place.items
-    if items and items[-1].kind in _OPERAND_ENDS and items[-1].alt not in ("in", "has", "startsWith", "matches", "not"):
+    if ends_operand(items):
         yield from operators(rank=20)
         return
     if not items:
