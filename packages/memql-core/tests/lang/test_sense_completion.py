@@ -218,6 +218,12 @@ def test_what_is_not_imported_comes_later_and_says_what_to_import(catalog: Catal
     assert imported.sort_priority == near.sort_priority
 
 
+def test_an_import_under_another_name_is_offered_by_that_name(catalog: Catalog) -> None:
+    found = completions("use airline.concepts.{ airport as field }\nquery ^", catalog, "elsewhere/new.memql")
+    assert found["field"].insert_text == "field"
+    assert "airport" not in found
+
+
 def test_what_the_text_itself_declares_is_offered(catalog: Catalog) -> None:
     text = "concept gate {\n  letter string!\n}\n\nquery gate queryGates {\n  filter payload.^\n"
     assert "letter" in completions(text, catalog)

@@ -38,19 +38,26 @@ def complete(source: str, line: int, column: int, path: str, catalog: Catalog) -
     around = Surroundings(place, index_of(catalog, document))
     span = place.span
     found: dict[tuple[str, str], Completion] = {}
-    for entry in candidates(around):
+    for candidate in candidates(around):
+        entry = _as_known(candidate, around)
         if (rank := _rank(entry, place.word)) is not None:
-            found.setdefault((entry.label, entry.kind), _completion(_placed(replace(entry, rank=rank), around), span))
+            found.setdefault((entry.label, entry.kind), _completion(replace(entry, rank=rank), span))
     return tuple(sorted(found.values(), key=lambda one: (one.sort_priority, one.label)))
 
 
-def _placed(entry: Entry, around: Surroundings) -> Entry:
-    """Put what is not imported last, and say what to import."""
-    missing = around.index.importable(entry.about, around.path) if isinstance(entry.about, Declared) else ""
-    if not missing or around.place.region.name == "use":
+def _as_known(entry: Entry, around: Surroundings) -> Entry:
+    """A construct as the file knows it: by its alias, or last with what to import when it is not imported."""
+    declared = entry.about
+    if not isinstance(declared, Declared) or around.place.region.name == "use":
         return entry
-    needs = f"Import it: `{missing}`"
-    return replace(entry, rank=entry.rank + _ELSEWHERE, documentation=f"{entry.documentation}\n\n{needs}".strip())
+    alias = around.index.alias(declared, around.path)
+    if alias:
+        text = alias + entry.insert_text.removeprefix(declared.name)
+        return replace(entry, label=alias, insert_text=text) if entry.label == declared.name else entry
+    if missing := around.index.importable(declared, around.path):
+        documentation = f"{entry.documentation}\n\nImport it: `{missing}`".strip()
+        return replace(entry, rank=entry.rank + _ELSEWHERE, documentation=documentation)
+    return entry
 
 
 def _rank(entry: Entry, word: str) -> int | None:

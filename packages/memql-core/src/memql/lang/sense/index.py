@@ -82,6 +82,12 @@ class Index:
         binding = file.imports.get(name)
         return binding.targets if binding else ()
 
+    def alias(self, declared: Declared, path: str) -> str:
+        """The other name under which a file imports a declaration; empty when it has none there."""
+        file = self.files.get(path)
+        bindings = file.imports.values() if file is not None else ()
+        return next((one.local for one in bindings if one.local != one.symbol and declared in one.targets), "")
+
     def importable(self, declared: Declared, path: str) -> str:
         """The import that a file lacks to use a declaration; empty when it needs none."""
         file = self.files.get(path)
