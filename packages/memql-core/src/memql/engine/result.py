@@ -95,6 +95,8 @@ class Result:
         rows = self.nodes or self.data
         roots = list(self.root_ids)
         size = 0
+        if len(rows) <= max_rows and sum(map(len, rows)) + len(rows) <= max_bytes:
+            pending, rows = list(rows), ()
         for row in rows:
             if pending and (len(pending) >= max_rows or size + len(row) > max_bytes):
                 yield b'{"' + name + b'":[' + b",".join(pending) + b"]}", False

@@ -3,16 +3,19 @@
 Every request is a task of its own in the session's task group and is answered exactly once; nothing a handler
 does can end the stream or hold up the receive loop. The transport gives frames to :meth:`Session.receive` and
 writes the frames it is handed; a lock makes it the one writer.
+
+Requests are native tasks in an ``asyncio.TaskGroup``, each stopped by one native cancellation: cancel scopes and
+timeouts of their own would cost a short query more than all else that happens to it here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -59,8 +62,12 @@ class Call:
     message_id: str
     request_id: str
     timeout: float | None = None
-    cancelled: bool = False
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    stopped: Code | None = None
+    """Why it is to end early: ``CANCELLED`` by its client, or ``TIMEOUT``."""
+    settled: bool = False
+    """Set when its last frame is being sent; nothing stops it any more."""
+    task: asyncio.Task[None] | None = None
+    """The task that runs it, once it has begun to."""
 
     @property
     def actor(self) -> Actor:
@@ -75,6 +82,24 @@ class Call:
     async def send(self, payload: Payload) -> None:
         """Send a payload before the last one."""
         await self.session.send(payload, self.message_id)
+
+    def stop(self, reason: Code) -> bool:
+        """End it early, for a reason that is told to the client; False when it is ending already."""
+        if self.stopped is not None or self.settled:
+            return False
+        self.stopped = reason
+        self.abandon()
+        return True
+
+    def abandon(self) -> None:
+        """Interrupt the handler. One that has not begun looks at :attr:`stopped` instead: a task that is cancelled
+        before its first step would never answer."""
+        if self.task is not None and not self.settled:
+            self.session.interrupt(self.task)
+
+    def settle(self) -> None:
+        """From here on its answer counts."""
+        self.settled = True
 
 
 class Session:
@@ -105,8 +130,12 @@ class Session:
         self.client_calls = ClientCalls(self)
         self._routes = routes
         self._write = write
-        self._lock = anyio.Lock()
+        self._lock = asyncio.Lock()
         self._tasks = anyio.create_task_group()
+        self._requests = asyncio.TaskGroup()
+        self._closing = False
+        self._writer: asyncio.Task[Any] | None = None
+        self._interrupted = False
         self._inflight: dict[str, Call] = {}
         self._gate = QueryGate(limits)
         self._idle: anyio.Event | None = None
@@ -114,12 +143,22 @@ class Session:
 
     async def __aenter__(self) -> Session:
         await self._tasks.__aenter__()
+        await self._requests.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        self._closing = True
         self._tasks.cancel_scope.cancel()
+        for call in self._inflight.values():
+            call.abandon()
+        try:
+            # Each was cancelled once; being cancelled again here would only keep the loop busy while they end.
+            with anyio.CancelScope(shield=True):
+                await self._requests.__aexit__(None, None, None)
+        except BaseExceptionGroup as failures:
+            kind, error, trace = type(failures), failures, failures.__traceback__
         return await self._tasks.__aexit__(kind, error, trace)
 
     # --- in -------------------------------------------------------------------------------------------------
@@ -156,16 +195,12 @@ class Session:
         except MemqlError as error:
             self.post(route.failure(call, error), call.message_id)
             return
-        self._tasks.start_soon(self._run, call, name=f"{request.name} {request_id}")
+        self._requests.create_task(self._run(call), name=f"{request.name} {request_id}")
 
     def cancel(self, request_id: str) -> bool:
         """Cancel an unfinished request; False when there is none of that id."""
         call = self._inflight.get(request_id)
-        if call is None or call.cancelled:
-            return False
-        call.cancelled = True
-        call.scope.cancel()
-        return True
+        return call is not None and call.stop(Code.CANCELLED)
 
     def start(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any, name: str) -> None:
         """Run a task that lives as long as the stream; it must handle its own failures."""
@@ -189,17 +224,32 @@ class Session:
         for following in frames:
             await self._send_frame(current)
             current = following
+        if before_last is None:
+            await self._send_frame(current)
+            return
         async with self._lock:
-            if before_last is not None:
-                before_last()
-            # Half a frame would break the stream, and a request must not be answered twice.
-            with anyio.CancelScope(shield=True):
-                await self._put(current)
+            before_last()
+            await self._put(current)
+
+    def interrupt(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a request's task, once the frame that it may be writing is out."""
+        if task is self._writer:
+            self._interrupted = True
+        else:
+            task.cancel()
 
     async def _send_frame(self, frame: bytes | str) -> None:
         async with self._lock:
-            with anyio.CancelScope(shield=True):
-                await self._put(frame)
+            self._writer = writer = asyncio.current_task()
+            try:
+                # Half a frame would break the stream.
+                with anyio.CancelScope(shield=True):
+                    await self._put(frame)
+            finally:
+                self._writer = None
+                if self._interrupted and writer is not None:
+                    self._interrupted = False
+                    writer.cancel()
 
     async def _put(self, frame: bytes | str) -> None:
         try:
@@ -245,11 +295,12 @@ class Session:
     async def _run(self, call: Call) -> None:
         gated = call.route.is_query and self._gate.limited
         began, outcome = time.perf_counter(), "closed"
+        call.task = asyncio.current_task()
         try:
             failure = await self._attempt(call, gated=gated)
             outcome = "ok" if failure is None else failure.status.name
             if failure is not None:
-                await self.send(call.route.failure(call, failure), call.message_id)
+                await self.send(call.route.failure(call, failure), call.message_id, before_last=call.settle)
         finally:
             metrics.observe(call.route.name, outcome, time.perf_counter() - began)
             del self._inflight[call.request_id]
@@ -262,36 +313,47 @@ class Session:
     async def _attempt(self, call: Call, *, gated: bool) -> MemqlError | None:
         """Run the handler and send its answer; the failure to report instead, if any."""
         limit = min(call.timeout or call.route.timeout, MAX_TIMEOUT)
-        answered = False
-
-        def settle() -> None:
-            nonlocal answered
-            answered = True
-
         try:
-            with call.scope:
-                payload = await self._handle(call, limit, gated=gated)
-                # From here on time passes at the client's pace; only cancelling still counts.
-                call.scope.deadline = math.inf
-                if payload is not None:
-                    await self.send(payload, call.message_id, before_last=settle)
-                else:
-                    settle()
+            payload = await self._handle(call, limit, gated=gated)
+            if payload is None:
+                call.settle()
+            else:
+                # The last frame is no longer cancelled: a request must not be answered twice.
+                await self.send(payload, call.message_id, before_last=call.settle)
+        except asyncio.CancelledError:
+            if call.stopped is None or self._closing:
+                raise
+            _uncancel(call)
+            return _stopped(call.stopped, limit)
         except Exception as error:
             return coded(error)
-        if answered:
-            return None
-        if call.cancelled:
-            return MemqlError(Code.CANCELLED, "the request was cancelled by its client", retryable=False)
-        return MemqlError(Code.TIMEOUT, f"the request did not finish within {limit:g} s", retryable=True)
+        return None
 
     async def _handle(self, call: Call, limit: float, *, gated: bool) -> Payload | None:
         assert call.route.handler is not None
-        call.scope.deadline = anyio.current_time() + limit
-        if not gated:
-            return await call.route.handler(call)
-        async with self._gate:
-            return await call.route.handler(call)
+        if call.stopped is not None or self._closing:
+            raise asyncio.CancelledError
+        # Only the handler is timed: sending passes at the client's pace.
+        expiry = asyncio.get_running_loop().call_later(limit, call.stop, Code.TIMEOUT)
+        try:
+            if not gated:
+                return await call.route.handler(call)
+            async with self._gate:
+                return await call.route.handler(call)
+        finally:
+            expiry.cancel()
+
+
+def _uncancel(call: Call) -> None:
+    assert call.task is not None
+    if call.task.cancelling():
+        call.task.uncancel()
+
+
+def _stopped(reason: Code, limit: float) -> MemqlError:
+    if reason is Code.CANCELLED:
+        return MemqlError(reason, "the request was cancelled by its client", retryable=False)
+    return MemqlError(reason, f"the request did not finish within {limit:g} s", retryable=True)
 
 
 def _timeout(request: Request) -> float | None:
