@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
+
+import msgspec
 
 from memql.server.replies import Payload, QueryReply
 from memql.server.value_rows import to_message
-from memql.wire.frames import EventFrame, QueryRequest, RowsChunk, decode_client, encode_server
+from memql.wire.frames import EventFrame, QueryRequest, RowsChunk, decode_client, encode_server, encode_server_rows
 from memql.wire.messages import QueryResultChunk
 from memql.wire.payloads import SERVER
 from memql.wire.protobuf import MalformedMessageError
@@ -30,8 +31,7 @@ class BadFrameError(Exception):
         self.message_id = message_id
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """An opened client envelope. ``name`` is empty when the payload is missing or unknown.
 
     ``message`` is a :class:`~memql.wire.frames.QueryRequest` or a generated message.
@@ -40,7 +40,7 @@ class Request:
     message_id: str
     name: str = ""
     message: Any = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = {}
 
 
 class Codec(Protocol):
@@ -94,8 +94,8 @@ class ProtobufCodec:
             yield encode_server(next_id(), correlate_to, number, bytes(payload))
         elif json_rows:
             for rows, last in payload.result.chunks():
-                chunk = RowsChunk(payload.request_id, rows, last).encode()
-                yield encode_server(next_id(), correlate_to, _QUERY_RESULT, chunk)
+                chunk = RowsChunk(payload.request_id, rows, last)
+                yield encode_server_rows(next_id(), correlate_to, _QUERY_RESULT, chunk)
         else:
             whole = QueryResultChunk(request_id=payload.request_id, result=to_message(payload.result), done=True)
             yield encode_server(next_id(), correlate_to, _QUERY_RESULT, bytes(whole))

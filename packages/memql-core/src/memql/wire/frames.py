@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import betterproto2
+import msgspec
 
 from memql.wire.payloads import CLIENT, SERVER, PayloadTable
 from memql.wire.protobuf import (
     MalformedMessageError,
     bool_field,
     bytes_field,
+    bytes_head,
     fields,
     text,
     text_field,
@@ -34,6 +36,7 @@ __all__ = [
     "decode_server",
     "encode_client",
     "encode_server",
+    "encode_server_rows",
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,8 +45,7 @@ _METADATA = 3
 _JSON_ROWS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """An opened envelope. ``name`` is the payload's field name, empty when there is none that is known.
 
     ``body`` is the payload's bytes; :meth:`message` decodes them.
@@ -51,7 +53,7 @@ class Frame:
 
     message_id: str = ""
     correlate_to: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = {}
     name: str = ""
     number: int = 0
     body: bytes = b""
@@ -101,6 +103,13 @@ def encode_client(message_id: str, number: int, body: bytes, metadata: Mapping[s
 def encode_server(message_id: str, correlate_to: str, number: int, body: bytes) -> bytes:
     """A ``MemqlServerMessage`` around the bytes of payload ``number``."""
     return text_field(1, message_id) + text_field(2, correlate_to) + bytes_field(number, body)
+
+
+def encode_server_rows(message_id: str, correlate_to: str, number: int, chunk: RowsChunk) -> bytes:
+    """The same around a chunk of rows, whose JSON is copied once."""
+    before = text_field(1, chunk.request_id) + bool_field(3, chunk.done) + bytes_head(_JSON_ROWS, len(chunk.json))
+    head = bytes_head(number, len(before) + len(chunk.json))
+    return b"".join((text_field(1, message_id), text_field(2, correlate_to), head, before, chunk.json))
 
 
 def _decode(data: bytes, table: PayloadTable) -> Frame:

@@ -6,12 +6,11 @@ which cost a fraction of it because they touch only what they need.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 __all__ = [
     "MalformedMessageError",
     "bool_field",
     "bytes_field",
+    "bytes_head",
     "fields",
     "text",
     "text_field",
@@ -27,16 +26,24 @@ class MalformedMessageError(ValueError):
     """Bytes that are no protobuf message, or a value of the wrong type in one."""
 
 
+_SHORT = tuple(bytes((value,)) for value in range(0x80))
+
+
 def varint(value: int) -> bytes:
     """A non-negative integer below 2**64 as a varint."""
     if value < 0x80:
-        return bytes((value,))
+        return _SHORT[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def bytes_head(number: int, size: int) -> bytes:
+    """What stands before the ``size`` bytes of a length-delimited field."""
+    return varint(number << 3 | _BYTES) + varint(size)
 
 
 def bytes_field(number: int, value: bytes) -> bytes:
@@ -59,20 +66,25 @@ def bool_field(number: int, value: bool) -> bytes:
     return varint(number << 3) + b"\x01" if value else b""
 
 
-def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def fields(data: bytes) -> list[tuple[int, int | bytes]]:
     """The fields of a message in order: number, and an int for a varint or the raw bytes otherwise.
 
     :raises MalformedMessageError: for truncated or impossible input.
     """
+    out: list[tuple[int, int | bytes]] = []
     at, end = 0, len(data)
     while at < end:
-        tag, at = _read_varint(data, at)
+        tag = data[at]
+        if tag < 0x80:
+            at += 1
+        else:
+            tag, at = _read_varint(data, at)
         number, wire_type = tag >> 3, tag & 7
         if not number:
             raise MalformedMessageError("a field has number 0")
         if wire_type == _VARINT:
             value, at = _read_varint(data, at)
-            yield number, value
+            out.append((number, value))
             continue
         if wire_type == _BYTES:
             size, at = _read_varint(data, at)
@@ -84,8 +96,9 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise MalformedMessageError(f"field {number} has the unknown wire type {wire_type}")
         if at + size > end:
             raise MalformedMessageError(f"field {number} is cut short")
-        yield number, data[at : at + size]
+        out.append((number, data[at : at + size]))
         at += size
+    return out
 
 
 def text(value: int | bytes) -> str:
