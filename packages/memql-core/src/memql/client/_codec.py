@@ -92,6 +92,8 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises MemqlError: ``INVALID_ARGUMENT`` for a value that JSON does not know.
     """
+    if not arguments:
+        return {}
     try:
         plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(arguments), enc_hook=_plain_mapping))
     except (TypeError, ValueError, OverflowError) as error:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import contextlib
 import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -164,10 +164,13 @@ class Link:
         self._pending: dict[str, _Pending] = {}
         self._unsent: set[str] = set()
         self._ids = itertools.count(1)
-        self._slots = anyio.Semaphore(_MAX_INFLIGHT)
-        self._outbox_in, self._outbox_out = anyio.create_memory_object_stream[tuple[str, bytes]](_OUTBOX)
+        self._slots = asyncio.Semaphore(_MAX_INFLIGHT)
+        self._outbox: deque[tuple[str, bytes]] = deque()
+        self._posted = asyncio.Event()
         self._listening = anyio.CancelScope()
         self._patience: float | None = None
+        self._heard = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         self._idle = anyio.Event()
         self._idle.set()
         self.ended = anyio.Event()
@@ -206,31 +209,28 @@ class Link:
         :raises MemqlError: the server's error, or ``TIMEOUT``.
         :raises LinkLostError: when the stream ended first.
         """
-        request_id = ""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        await self._take_slot(timeout)
+        request_id = self._begin(pending)
+        expiry = loop.call_at(deadline, self._expire, pending, request_id, timeout)
         try:
-            with anyio.fail_after(timeout):
-                await self._slots.acquire()
-                request_id = self._begin(pending)
-                await self._post(request_id, encode_payload(name, request_id, encode(request_id), timeout))
-                return await pending.future
-        except TimeoutError:
-            self._cancel(request_id)
-            raise MemqlError(
-                Code.TIMEOUT, f"no answer within {timeout:g} s; the request was cancelled", retryable=True
-            ) from None
-        except anyio.get_cancelled_exc_class():
+            left = max(deadline - loop.time(), 0.001)
+            self._post(request_id, encode_payload(name, request_id, encode(request_id), left))
+            return await pending.future
+        except asyncio.CancelledError:
             self._cancel(request_id)
             raise
         finally:
-            if request_id:
-                self._finish(request_id)
+            expiry.cancel()
+            self._finish(request_id)
 
     async def open_flow(self, flow: Flow, encode: Callable[[str], bytes], name: str, timeout: float) -> str:
         """Send a payload whose answers go to ``flow``; end it with :meth:`close_flow`."""
-        await self._slots.acquire()
+        await self._take_slot(timeout)
         request_id = self._begin(flow)
         try:
-            await self._post(request_id, encode_payload(name, request_id, encode(request_id), timeout))
+            self._post(request_id, encode_payload(name, request_id, encode(request_id), timeout))
         except BaseException:
             self._finish(request_id)
             raise
@@ -272,11 +272,9 @@ class Link:
     def post_nowait(self, message: betterproto2.Message) -> None:
         """Send a message that wants no answer; one that finds the outbox full is dropped with the stream's
         load."""
-        if self.ended.is_set():
-            return
-        message_id = self._next_id()
-        with contextlib.suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            self._outbox_in.send_nowait((message_id, encode_message(message_id, message)))
+        if not self.ended.is_set() and len(self._outbox) < _OUTBOX:
+            message_id = self._next_id()
+            self._put(message_id, encode_message(message_id, message))
 
     async def wait_idle(self, timeout: float) -> None:
         """Wait until no request is open, at most ``timeout`` seconds."""
@@ -308,34 +306,72 @@ class Link:
         if not self._pending:
             self._idle.set()
 
-    async def _post(self, request_id: str, envelope: bytes) -> None:
+    async def _take_slot(self, timeout: float) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once
+            return
         try:
-            await self._outbox_in.send((request_id, envelope))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise LinkLostError(self._lost_error(), sent=False) from None
+            async with asyncio.timeout(timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise _timed_out(timeout) from None
+
+    def _expire(self, pending: _Pending, request_id: str, timeout: float) -> None:
+        if request_id in self._pending:
+            self._cancel(request_id)
+            pending.fail(_timed_out(timeout))
+
+    def _post(self, request_id: str, envelope: bytes) -> None:
+        if self.ended.is_set():
+            raise LinkLostError(self._lost_error(), sent=False)
+        if len(self._outbox) >= _OUTBOX:
+            raise MemqlError(
+                Code.RESOURCE_EXHAUSTED, f"{_OUTBOX} messages wait to be sent; the server takes them too slowly"
+            )
+        self._put(request_id, envelope)
+
+    def _put(self, message_id: str, envelope: bytes) -> None:
+        self._outbox.append((message_id, envelope))
+        self._posted.set()
 
     def _cancel(self, request_id: str) -> None:
         if request_id:
             self.post_nowait(messages.CancelRequestMsg(request_id=request_id))
 
     async def _write(self) -> None:
-        async for request_id, envelope in self._outbox_out:
-            self._unsent.discard(request_id)
-            await self._transport.send(envelope)
+        while True:
+            await self._posted.wait()
+            self._posted.clear()
+            while self._outbox:
+                request_id, envelope = self._outbox.popleft()
+                self._unsent.discard(request_id)
+                await self._transport.send(envelope)
 
     async def _read(self) -> None:
+        now = asyncio.get_running_loop().time
         with self._listening:
             while True:
                 data = await self._transport.receive()
-                if self._patience is not None:
-                    self._expect_within(self._patience)
+                self._heard = now()
                 self._dispatch(decode_server(data))
         silence = MemqlError(Code.UNAVAILABLE, f"nothing came from the server for {self._patience:g} s")
         raise StreamLostError(silence)
 
     def _expect_within(self, seconds: float) -> None:
         self._patience = seconds
-        self._listening.deadline = anyio.current_time() + seconds
+        self._check_silence()
+
+    def _check_silence(self) -> None:
+        """Stop listening once nothing came for too long; else look again when that could be."""
+        assert self._patience is not None
+        if self.ended.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        due = self._heard + self._patience
+        if due <= loop.time():
+            self._listening.cancel()
+        else:
+            self._watch = loop.call_at(due, self._check_silence)
 
     def _dispatch(self, frame: Frame) -> None:
         pending = self._pending.get(frame.correlate_to) if frame.correlate_to else None
@@ -353,11 +389,16 @@ class Link:
         self.ended.set()
         self._on_end(self)
         self._idle.set()
-        self._outbox_in.close()
-        self._outbox_out.close()
+        self._outbox.clear()
+        if self._watch is not None:
+            self._watch.cancel()
         pending, self._pending = self._pending, {}
         for request_id, waiting in pending.items():
             waiting.fail(LinkLostError(self._lost_error(), sent=request_id not in self._unsent))
+
+
+def _timed_out(timeout: float) -> MemqlError:
+    return MemqlError(Code.TIMEOUT, f"no answer within {timeout:g} s; the request was cancelled", retryable=True)
 
 
 def _first(group: ExceptionGroup[_E]) -> _E:

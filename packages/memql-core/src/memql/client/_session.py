@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import random
@@ -146,19 +147,22 @@ class Session:
             raise lost.error from None
 
     async def _retrying(self, attempt: Callable[[Link, float], Awaitable[_R]], read: bool, timeout: float | None) -> _R:
-        deadline = anyio.current_time() + (self.timeout if timeout is None else timeout)
+        now = asyncio.get_running_loop().time
+        deadline = now() + (self.timeout if timeout is None else timeout)
         tries = 0
         while True:
             tries += 1
-            link = await self._connected(deadline - anyio.current_time())
+            link = await self._connected(deadline - now())
             try:
-                return await attempt(link, max(deadline - anyio.current_time(), 0.001))
+                return await attempt(link, max(deadline - now(), 0.001))
             except LinkLostError as lost:
                 again = (read or not lost.sent) and tries < 2
-                if not again or anyio.current_time() >= deadline:
+                if not again or now() >= deadline:
                     raise lost.error from None
 
     async def _connected(self, patience: float) -> Link:
+        if self.status == "connected" and self._link is not None:
+            return self._link
         try:
             with anyio.fail_after(max(patience, 0)):
                 while self.status != "connected":
