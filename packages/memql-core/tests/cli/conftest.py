@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,13 +134,27 @@ class UpNode:
 
 
 @pytest.fixture
-def start_up() -> Callable[..., UpNode]:
-    """Start further nodes."""
-    return start_node
+def start_up() -> Iterator[Callable[..., UpNode]]:
+    """Start further nodes; those that still run at the end of the test are killed."""
+    with ExitStack() as started:
+        yield lambda home, dsn, *options: started.enter_context(running_node(home, dsn, *options))
+
+
+@contextmanager
+def running_node(home: Path, dsn: str, *options: str) -> Iterator[UpNode]:
+    """A ``memql up`` that has greeted; killed at the end if it still runs."""
+    node = start_node(home, dsn, *options)
+    try:
+        assert node.greeted.wait(60), "".join(node.lines)
+        assert node.process.poll() is None, "".join(node.lines)
+        yield node
+    finally:
+        if node.process.poll() is None:
+            node.kill()
 
 
 def start_node(home: Path, dsn: str, *options: str) -> UpNode:
-    """Start ``memql up`` and wait until it greets."""
+    """Start ``memql up``."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -154,10 +169,7 @@ def start_node(home: Path, dsn: str, *options: str) -> UpNode:
         text=True,
         env=environment,
     )
-    node = UpNode(process, home, environment)
-    assert node.greeted.wait(60), "".join(node.lines)
-    assert process.poll() is None, "".join(node.lines)
-    return node
+    return UpNode(process, home, environment)
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +178,11 @@ def up(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> It
     name = f"memql_up_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        node = start_node(tmp_path_factory.mktemp("up"), postgres.dsn_of(name), "--tree", str(OPS_TREE))
-        yield node
-        if node.process.poll() is None:
-            node.stop()
+        home = tmp_path_factory.mktemp("up")
+        with running_node(home, postgres.dsn_of(name), "--tree", str(OPS_TREE)) as node:
+            yield node
+            if node.process.poll() is None:
+                node.stop()
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

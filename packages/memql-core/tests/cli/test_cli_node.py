@@ -103,9 +103,12 @@ def watching(up: Any, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         env=up.environment,
     ) as watcher:
-        assert watcher.stderr is not None
-        assert "subscribed" in watcher.stderr.readline()
-        yield watcher
+        try:
+            assert watcher.stderr is not None
+            assert "subscribed" in watcher.stderr.readline()
+            yield watcher
+        finally:
+            watcher.kill()
 
 
 def test_an_automation_runs_by_hand(at_node: Any) -> None:

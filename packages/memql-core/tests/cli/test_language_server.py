@@ -83,13 +83,16 @@ def editor(tree: Path) -> Iterator[Editor]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
-        editor = Editor(process)
-        editor.request("initialize", {"processId": None, "rootUri": tree.as_uri(), "capabilities": {}})
-        editor.notify("initialized", {})
-        yield editor
-        editor.request("shutdown", {})
-        editor.notify("exit", {})
-        assert process.wait(20) == 0
+        try:
+            editor = Editor(process)
+            editor.request("initialize", {"processId": None, "rootUri": tree.as_uri(), "capabilities": {}})
+            editor.notify("initialized", {})
+            yield editor
+            editor.request("shutdown", {})
+            editor.notify("exit", {})
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 def test_a_problem_is_marked_while_it_is_typed_and_goes_when_it_is_mended(editor: Editor, tree: Path) -> None:

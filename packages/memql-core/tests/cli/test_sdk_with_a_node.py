@@ -105,7 +105,7 @@ async def test_many_tasks_share_one_stream(address: str) -> None:
 async def test_events_reach_a_subscription_in_order(address: str) -> None:
     async with connect(address) as client, client.subscribe("v1:ops:job", ["created"]) as events:
         titles = await create_jobs(client, f"events{len(address)}", 10)
-        got = [await events.next(10) for _ in titles]
+        got = [await events.next(60) for _ in titles]
     assert [event.payload["payload"]["title"] for event in got] == titles
     assert [event.seq for event in got] == list(range(1, 11))
     assert not any(event.gap_before for event in got)
@@ -155,16 +155,16 @@ async def test_a_client_survives_the_restart_of_its_node_and_misses_nothing(
             client.subscribe("v1:ops:visit") as quiet,
         ):
             await create_jobs(client, "before", 1)
-            assert (await events.next(10)).payload["payload"]["title"] == "before 0000"
+            assert (await events.next(60)).payload["payload"]["title"] == "before 0000"
             await anyio.to_thread.run_sync(first.kill)
             second = await anyio.to_thread.run_sync(start_up, tmp_path / "two", dsn, *options)
             visit = {"jobId": "j1", "kind": "repair", "detail": {"minutes": 5}}
             async with connect(f"127.0.0.1:{port}") as other:
                 await other.execute('insert("v1:ops:visit", id="v1", payload=$visit)', {"visit": visit})
             titles = await create_jobs(client, "after", 3)
-            got = [(await events.next(10)).payload["payload"]["title"] for _ in titles]
+            got = [(await events.next(60)).payload["payload"]["title"] for _ in titles]
             assert got == titles
-            assert (await quiet.next(10)).payload["nodeId"] == "v1:ops:visit:v1"
+            assert (await quiet.next(60)).payload["nodeId"] == "v1:ops:visit:v1"
         await anyio.to_thread.run_sync(second.stop)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

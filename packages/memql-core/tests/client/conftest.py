@@ -71,7 +71,7 @@ class ScriptedNode:
 
     async def wait_for(self, name: str, count: int = 1) -> Frame:
         async with self.arrivals:
-            await asyncio.wait_for(self.arrivals.wait_for(lambda: self.count(name) >= count), 10)
+            await asyncio.wait_for(self.arrivals.wait_for(lambda: self.count(name) >= count), 30)
         return [frame for frame in self.received if frame.name == name][count - 1]
 
     async def take(self, peer: Peer, data: bytes) -> None:

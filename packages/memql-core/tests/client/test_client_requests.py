@@ -292,7 +292,7 @@ async def test_the_server_can_have_this_client_execute_a_tool(
         async def fail(call: Any) -> Any:
             raise ValueError("no")
 
-        order = messages.ClientToolCall(call_id="k1", tool_name=tool, arguments_json='{"n":1}', timeout_ms=1000)
+        order = messages.ClientToolCall(call_id="k1", tool_name=tool, arguments_json='{"n":1}', timeout_ms=30_000)
         await node.peers[0].reply(Frame(), order)
         result = (await node.wait_for("client_tool_result")).message()
     assert isinstance(result, messages.ClientToolResult)

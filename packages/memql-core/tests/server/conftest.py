@@ -109,7 +109,7 @@ class Wire:
                 self.pending.remove(frame)
                 return frame
         while True:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 data = await self.stream.read()
             assert isinstance(data, bytes), "the stream ended"
             frame = decode_server(data)

@@ -40,7 +40,7 @@ async def socket(http: ClientSession, node: Node) -> AsyncIterator[ClientWebSock
 
 async def receive(socket: ClientWebSocketResponse, key: str = "") -> dict[str, Any]:
     while True:
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             message = await socket.receive()
         assert message.type is WSMsgType.TEXT, message
         frame = json.loads(message.data)
@@ -50,7 +50,7 @@ async def receive(socket: ClientWebSocketResponse, key: str = "") -> dict[str, A
 
 
 async def closed(socket: ClientWebSocketResponse) -> int | None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while (await socket.receive()).type not in {WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.CLOSING}:
             pass
     return socket.close_code
@@ -97,7 +97,7 @@ async def test_rows_are_spliced_in_as_the_database_built_them(socket: ClientWebS
 
     node.engine.answers["spaced"] = rows
     await socket.send_json({"messageId": "1", "executeQuery": {"query": "spaced"}})
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         message = await socket.receive()
     assert row.decode() in message.data
 
