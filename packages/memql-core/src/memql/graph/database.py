@@ -257,7 +257,7 @@ async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) ->
     # The one bare task of the code base; the module docstring says why.
     task = asyncio.create_task(body)
     try:
-        await asyncio.wait((task,), timeout=timeout)
+        await _end_of(task, timeout)
     except asyncio.CancelledError:
         await _stop(call, task)
         raise
@@ -271,12 +271,30 @@ async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) ->
         raise translate(error) from error
 
 
+async def _end_of(task: asyncio.Task[Any], timeout: float) -> None:
+    """Return when a task ends or ``timeout`` seconds pass: ``asyncio.wait`` for one task, at half its cost."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+
+    def end(_: object = None) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = loop.call_later(timeout, end)
+    task.add_done_callback(end)
+    try:
+        await over
+    finally:
+        timer.cancel()
+        task.remove_done_callback(end)
+
+
 async def _stop(call: _Call, task: asyncio.Task[Any]) -> None:
     """Cancel once, and wait until the query has stopped on the server and the connection is back."""
     if call.cancellable:
         task.cancel()
     with anyio.CancelScope(shield=True):
-        await asyncio.wait((task,), timeout=_CANCEL_GRACE)
+        await _end_of(task, _CANCEL_GRACE)
     if task.done() and not task.cancelled():
         task.exception()  # retrieved: the caller learns of the cancellation, not of what it interrupted
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
+from psycopg.pq.abc import PGresult
 
 from memql.graph.database import Connection, Database
+from memql.graph.prepared import execute_prepared
 from memql.graph.store import Store
 
 __all__ = [
@@ -106,7 +108,7 @@ _FIRST_SEQ = (
 _TO_LOG = (
     ", logged AS (INSERT INTO {log} (" + LOGGED_COLUMNS + ", updated, created_at, seq) "
     "SELECT " + _VALUES + ", %(updated)s::boolean, created_at, seq "
-    "FROM head) SELECT created_at, seq, previous_seq FROM head"
+    "FROM head) SELECT (extract(epoch FROM created_at) * 1000000)::bigint, seq, previous_seq FROM head"
 )
 _APPEND = (
     "WITH head AS (INSERT INTO {heads} AS h (" + LOGGED_COLUMNS + ", created_at, seq) "
@@ -124,6 +126,10 @@ _REPLACE_EXPECTED = (
     "WHERE h.id = %(id)s AND h.seq = %(expected)s AND pg_current_xact_id() IS NOT NULL "
     "RETURNING created_at, seq, previous_seq)" + _TO_LOG
 )
+_PARAMETERS: tuple[str, ...] = (
+    "id", "concept", "type", "created_by", "schema", "payload", "metadata", "provenance", "deleted", "updated",
+    "created_at", "expected",
+)  # fmt: skip
 _STORED = "id, created_at, concept, type, created_by, schema, payload, metadata, provenance, deleted, seq"
 
 
@@ -131,9 +137,17 @@ def _statements(template: LiteralString) -> dict[Store, LiteralString]:
     return {store: template.replace("{heads}", store.heads).replace("{log}", store.log) for store in Store}
 
 
-_SQL_APPEND = _statements(_APPEND)
-_SQL_INSERT_NEW = _statements(_INSERT_NEW)
-_SQL_REPLACE_EXPECTED = _statements(_REPLACE_EXPECTED)
+def _prepared(template: LiteralString) -> dict[Store, bytes]:
+    """The statement with ``$n`` in the order of :data:`_PARAMETERS`."""
+    text: str = template
+    for number, name in enumerate(_PARAMETERS, 1):
+        text = text.replace(f"%({name})s", f"${number}")
+    return {store: text.replace("{heads}", store.heads).replace("{log}", store.log).encode() for store in Store}
+
+
+_SQL_APPEND = _prepared(_APPEND)
+_SQL_INSERT_NEW = _prepared(_INSERT_NEW)
+_SQL_REPLACE_EXPECTED = _prepared(_REPLACE_EXPECTED)
 _SQL_HEAD = _statements(f"SELECT {_STORED} FROM {{heads}} WHERE id = %s")
 _SQL_HEAD_LOCKED = _statements(f"SELECT {_STORED} FROM {{heads}} WHERE id = %s FOR UPDATE")
 _SQL_HEADS = _statements(f"SELECT {_STORED} FROM {{heads}} WHERE id = ANY(%s)")
@@ -150,9 +164,9 @@ async def append(target: Database | Connection, version: NewVersion, *, store: S
     :raises MemqlError: ``CONFLICT`` with ``details.constraint`` when a unique index refuses the row. On a connection
         that is psycopg's ``UniqueViolation``, which the enclosing :meth:`Database.run` translates.
     """
-    row = await _one(target, _SQL_APPEND[store], parameters(version))
-    assert row is not None
-    return Written(*row)
+    written = await _write(target, _SQL_APPEND[store], _bound(version))
+    assert written is not None
+    return written
 
 
 async def append_expected(
@@ -167,13 +181,10 @@ async def append_expected(
 
     :returns: None when the head has moved; nothing is written then.
     """
-    values = parameters(version)
     if expected_seq is None:
-        row = await _one(target, _SQL_INSERT_NEW[store], values)
-    else:
-        values["expected"] = expected_seq
-        row = await _one(target, _SQL_REPLACE_EXPECTED[store], values)
-    return None if row is None else Written(*row)
+        return await _write(target, _SQL_INSERT_NEW[store], _bound(version))
+    values = [*_bound(version), str(expected_seq).encode()]
+    return await _write(target, _SQL_REPLACE_EXPECTED[store], values)
 
 
 async def head(
@@ -203,28 +214,38 @@ async def last_live(target: Database | Connection, node_id: str, *, store: Store
     return None if row is None else Head(*row)
 
 
-def parameters(version: NewVersion) -> dict[str, Any]:
-    """The bound values of a version, JSON members as text."""
-    return {
-        "id": version.id,
-        "concept": version.concept,
-        "type": version.type,
-        "created_by": version.created_by,
-        "schema": _json(version.schema),
-        "payload": _json(version.payload),
-        "metadata": _json(version.metadata or {}),
-        "provenance": _json(version.provenance),
-        "deleted": version.deleted,
-        "updated": version.updated,
-        "created_at": version.created_at,
-    }
-
-
 _encode = msgspec.json.Encoder().encode
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _json(value: Mapping[str, Any] | msgspec.Raw) -> str:
-    return _encode(value).decode()
+def _bound(version: NewVersion) -> list[bytes | None]:
+    """The values of a version in the order of :data:`_PARAMETERS`, as PostgreSQL reads them."""
+    return [
+        version.id.encode(),
+        version.concept.encode(),
+        version.type.encode(),
+        version.created_by.encode(),
+        _encode(version.schema),
+        _encode(version.payload),
+        _encode(version.metadata) if version.metadata else b"{}",
+        _encode(version.provenance),
+        b"t" if version.deleted else b"f",
+        b"t" if version.updated else b"f",
+        None if version.created_at is None else version.created_at.isoformat().encode(),
+    ]
+
+
+async def _write(target: Database | Connection, statement: bytes, values: Sequence[bytes | None]) -> Written | None:
+    async def work(connection: Connection) -> PGresult:
+        return await execute_prepared(connection, statement, values)
+
+    rows = await (target.run(work) if isinstance(target, Database) else work(target))
+    if not rows.ntuples:
+        return None
+    moment, seq, previous = (rows.get_value(0, column) for column in range(3))
+    return Written(
+        _EPOCH + timedelta(microseconds=int(moment or 0)), int(seq or 0), None if previous is None else int(previous)
+    )
 
 
 async def _one(target: Database | Connection, statement: LiteralString, params: Any) -> tuple[Any, ...] | None:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from psycopg import AsyncRawCursor
 from psycopg.pq.abc import PGresult
 
 from memql.engine.context import RequestContext
@@ -23,6 +22,7 @@ from memql.engine.result import Meta, Result, decode
 from memql.engine.values import ArgumentBinder, Env, ValueTables, compile_expr
 from memql.errors import Code, MemqlError
 from memql.graph.database import Connection, Database
+from memql.graph.prepared import execute_prepared
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Query
 
@@ -229,11 +229,10 @@ class GraphReader:
         return result
 
     async def _fetch(self, sql: bytes, params: list[str | None], ctx: RequestContext) -> PGresult:
+        values = [None if param is None else param.encode() for param in params]
+
         async def work(connection: Connection) -> PGresult:
-            cursor = AsyncRawCursor(connection)
-            await cursor.execute(sql, params, prepare=True)
-            assert cursor.pgresult is not None
-            return cursor.pgresult
+            return await execute_prepared(connection, sql, values)
 
         if ctx.connection is not None:
             return await work(ctx.connection)
