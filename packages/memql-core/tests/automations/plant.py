@@ -19,7 +19,6 @@ from memql.engine.logic import Runner
 from memql.engine.ports import BuiltinExecutor
 from memql.events import Bus, Event
 from memql.graph.database import Database
-from memql.graph.embedded import EmbeddedServer
 from memql.lang.catalog import Catalog
 from memql.lang.loader import load_tree, read_sources
 from memql.lang.sources import Sources
@@ -151,9 +150,9 @@ async def process(
 
 
 @asynccontextmanager
-async def transaction_elsewhere(server: EmbeddedServer) -> AsyncIterator[None]:
-    """A transaction open in another database of the server: no position settles before it ends."""
-    async with await psycopg.AsyncConnection.connect(server.dsn) as connection:
+async def open_transaction(dsn: str) -> AsyncIterator[None]:
+    """A transaction of another program: no position settles before it ends."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.execute("SELECT pg_current_xact_id()")
         yield
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plant import place_order, plant, process, settled, transaction_elsewhere, until
+from plant import open_transaction, place_order, plant, process, settled, until
 
 from memql.auth import system
 from memql.automations import Claim, Claims, Options, Subject
@@ -22,7 +22,6 @@ from memql.engine.journal import Nature
 from memql.errors import Code, MemqlError
 from memql.events import Event
 from memql.graph.database import Database
-from memql.graph.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.anyio
 
@@ -146,10 +145,10 @@ async def test_a_run_that_kills_every_process_is_given_up(database: Database) ->
 
 
 async def test_a_run_that_kills_every_process_is_given_up_when_its_event_is_read_again(
-    database: Database, postgres: EmbeddedServer
+    database: Database, dsn: str
 ) -> None:
     hang = Hang()
-    async with transaction_elsewhere(postgres):
+    async with open_transaction(dsn):
         await interrupted_three_times(database, hang)
     await check_it_is_given_up(database, replace(GIVING_UP, take_over_every=3600), hang)
 

@@ -5,14 +5,13 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from plant import BOOKING, caught_up, place_order, plant, process, settled, transaction_elsewhere, until
+from plant import BOOKING, caught_up, open_transaction, place_order, plant, process, settled, until
 
 from memql.automations import Options
 from memql.engine.context import RequestContext
 from memql.events import Event
 from memql.events.outbox import Outbox
 from memql.graph.database import Connection, Database
-from memql.graph.embedded import EmbeddedServer
 from memql.graph.log import NewVersion, append
 
 pytestmark = pytest.mark.anyio
@@ -96,12 +95,12 @@ async def test_rows_from_before_the_first_start_trigger_nothing(database: Databa
 
 
 async def test_what_happened_before_the_first_start_triggers_nothing_though_it_was_not_settled(
-    database: Database, postgres: EmbeddedServer
+    database: Database, dsn: str
 ) -> None:
     """Neither in the process that made the cursor nor in one that finds it later."""
     taking = '@enabled @trigger(event="plant.#") automation take { step t { mutation tick { at: event.topic } } }'
     catalog = plant(BOOKING, taking)
-    async with transaction_elsewhere(postgres):
+    async with open_transaction(dsn):
         await place_order(database, catalog, "before")
         await Outbox(database, "other").append(Event(id="before", topic="plant.before", payload={}))
         async with process(database, catalog, options=QUICK) as one:

@@ -5,12 +5,14 @@ from typing import Any
 
 import anyio
 import pytest
+from psycopg import AsyncConnection
 
 from memql.events import Event
 from memql.events.horizon import Beginning
 from memql.events.log import EventLog
 from memql.events.outbox import Outbox
 from memql.graph.database import Connection, Database
+from memql.graph.embedded import EmbeddedServer
 from memql.graph.log import NewVersion, append
 
 pytestmark = pytest.mark.anyio
@@ -117,6 +119,23 @@ async def test_a_transaction_that_draws_late_is_waited_for(database: Database) -
         assert await log.settled() == 0
         draw.set()
     assert await settles(log, 2) == 2
+
+
+async def test_a_transaction_of_another_database_holds_nothing_back(
+    database: Database, dsn: str, postgres: EmbeddedServer
+) -> None:
+    """While one of this database does, however it compares with the other."""
+    log, other = EventLog(database, shown), EventLog(database, shown)
+    async with await AsyncConnection.connect(postgres.dsn) as elsewhere:
+        await elsewhere.execute("SELECT pg_current_xact_id()")
+        await append(database, version("a"))
+        assert await settles(log, 1) == 1
+        async with await AsyncConnection.connect(dsn) as here:
+            await here.execute("SELECT pg_current_xact_id()")
+            await append(database, version("b"))
+            assert await log.settled() == 1
+            assert await other.settled() == 0
+        assert await settles(log, 2) == await settles(other, 2) == 2
 
 
 async def test_an_idle_log_costs_no_transaction_ids(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

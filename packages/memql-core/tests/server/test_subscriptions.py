@@ -35,6 +35,7 @@ class Store:
     def __init__(self, database: Database, services: Services) -> None:
         self.database = database
         self.bus = services.bus
+        self.log = EventLog(database, lambda concept, payload: payload)
 
     async def write(self, short: str, *, concept: str = "v1:ops:job", publish: bool = True, **members: Any) -> Written:
         version = self.version(short, concept, **members)
@@ -42,6 +43,13 @@ class Store:
         if publish:
             self.publish(version, written)
         return written
+
+    async def settled(self) -> None:
+        """Wait until the log is settled as far as it goes now."""
+        ((last,),) = await self.database.fetch("SELECT max(seq) FROM memory_nodes")
+        with anyio.fail_after(30):
+            while await self.log.settled() < last:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
 
     def version(self, short: str, concept: str = "v1:ops:job", **members: Any) -> NewVersion:
         given: dict[str, Any] = {
@@ -72,10 +80,11 @@ class Store:
 
 @pytest.fixture
 async def store(database: Database, services: Services) -> AsyncIterator[Store]:
-    services.tail = LogTail(EventLog(database, lambda concept, payload: payload), services.bus, poll_seconds=0.1)
+    kept = Store(database, services)
+    services.tail = LogTail(kept.log, services.bus, poll_seconds=0.1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(services.tail.run)
-        yield Store(database, services)
+        yield kept
         tasks.cancel_scope.cancel()
 
 
@@ -241,6 +250,7 @@ async def test_resuming_replays_what_was_missed_and_goes_live(node: Node, store:
 
 async def test_a_subscription_can_be_resumed_before_its_first_event(node: Node, store: Store) -> None:
     await store.write("before")
+    await store.settled()
     async with node.connect() as wire:
         await wire.send(SubscribeMsg(subscription_id="s", kind=GRAPH))
         begins = (await event(wire)).cursor
