@@ -27,8 +27,9 @@ COLUMNS = (
     "provenance",
     "deleted",
     "seq",
+    "moment",
 )
-"""The columns that every source has, in the order in which they are selected."""
+"""The columns that every source has, in the order in which they are selected; ``moment`` is ``created_at`` as text."""
 
 
 def latest(alias: str, *, store: Store = Store.MEMORY) -> str:
@@ -48,7 +49,7 @@ def as_of(alias: str, scope: str, moment: str, *, store: Store = Store.MEMORY) -
     return (
         f"(SELECT {ours} FROM {store.heads} AS h WHERE {scope} AND h.created_at <= {moment} "
         f"UNION ALL SELECT {theirs} FROM {store.heads} AS h CROSS JOIN LATERAL ("
-        f"SELECT {_columns('l')} FROM {store.log} AS l WHERE l.id = h.id AND l.created_at <= {moment} "
+        f"SELECT {_logged('l')} FROM {store.log} AS l WHERE l.id = h.id AND l.created_at <= {moment} "
         f"ORDER BY l.created_at DESC LIMIT 1) AS v WHERE {scope} AND h.created_at > {moment}) AS {alias}"
     )
 
@@ -56,8 +57,7 @@ def as_of(alias: str, scope: str, moment: str, *, store: Store = Store.MEMORY) -
 def history(alias: str, scope: str, *, store: Store = Store.MEMORY) -> str:
     """Every version of every id in ``scope``, tombstones included."""
     return (
-        f"(SELECT {_columns('v')} FROM {store.heads} AS h JOIN {store.log} AS v ON v.id = h.id "
-        f"WHERE {scope}) AS {alias}"
+        f"(SELECT {_logged('v')} FROM {store.heads} AS h JOIN {store.log} AS v ON v.id = h.id WHERE {scope}) AS {alias}"
     )
 
 
@@ -73,3 +73,9 @@ def text_literal(value: str) -> str:
 
 def _columns(alias: str) -> str:
     return ", ".join(f"{alias}.{column}" for column in COLUMNS)
+
+
+def _logged(alias: str) -> str:
+    """The columns of a log, which keeps no text of its instants."""
+    kept = ", ".join(f"{alias}.{column}" for column in COLUMNS if column != "moment")
+    return f"{kept}, memql_moment({alias}.created_at) AS moment"

@@ -73,7 +73,7 @@ class Projector:
             case "type":
                 return f"'\"' || {row.column('type')} || '\"'"
             case "createdAt":
-                return f"'\"' || memql_moment({row.column('created_at')}) || '\"'"
+                return f"'\"' || {row.column('moment')} || '\"'"
             case "createdBy":
                 return f"to_json({row.column('created_by')})::text"
             case _:
@@ -93,7 +93,7 @@ class Projector:
         whole = f",\"payload\":' || {self.payload(row)}::text || '" if payload else ""
         return (
             f'\'{{"id":"\' || {row.column("id")} || \'","concept":"{key}","type":"\' || {row.column("type")} '
-            f'|| \'","createdAt":"\' || memql_moment({row.column("created_at")}) || \'","createdBy":\' '
+            f'|| \'","createdAt":"\' || {row.column("moment")} || \'","createdBy":\' '
             f"|| to_json({row.column('created_by')})::text || '{whole}}}'"
         )
 

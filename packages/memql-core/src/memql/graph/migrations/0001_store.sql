@@ -1,5 +1,16 @@
 -- The store: an append-only log with one row per version, the latest version of every id, and what nodes read from.
 
+-- An instant as it appears everywhere: RFC 3339, UTC, microseconds. STABLE as to_char is: a body more volatile than its
+-- function is never inlined, and every row read from the log would pay a call.
+CREATE FUNCTION memql_moment(value timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN to_char(value AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+
+-- The same for generated columns, which take immutable functions only; this format depends on no setting.
+CREATE FUNCTION memql_stamp(value timestamptz) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN memql_moment(value);
+
 -- One sequence for both logs: a version's number is also the identity of its event.
 CREATE SEQUENCE memory_seq AS bigint CACHE 1;
 
@@ -24,7 +35,8 @@ CREATE TABLE memory_nodes (
 );
 CREATE INDEX memory_nodes_seq ON memory_nodes (seq);
 
--- previous_seq is the version that the latest one replaced; null for a first version.
+-- previous_seq is the version that the latest one replaced; null for a first version. moment is created_at as text:
+-- formatting it costs more than everything else that a row of a listing costs.
 CREATE TABLE memory_heads (
     id            text COLLATE "C" PRIMARY KEY,
     created_at    timestamptz NOT NULL,
@@ -37,7 +49,8 @@ CREATE TABLE memory_heads (
     provenance    jsonb NOT NULL,
     deleted       boolean NOT NULL DEFAULT false,
     seq           bigint NOT NULL,
-    previous_seq  bigint
+    previous_seq  bigint,
+    moment        text COLLATE "C" NOT NULL GENERATED ALWAYS AS (memql_stamp(created_at)) STORED
 ) WITH (fillfactor = 85);
 CREATE INDEX memory_heads_latest ON memory_heads (concept, deleted, created_at DESC, id);
 

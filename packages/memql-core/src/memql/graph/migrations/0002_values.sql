@@ -44,12 +44,6 @@ BEGIN
 END
 $$;
 
--- A moment as the language shows it.
--- Declared STABLE as to_char is: a body more volatile than its function is never inlined, and every row would pay a call.
-CREATE OR REPLACE FUNCTION memql_moment(value timestamptz) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN to_char(value AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
-
 -- Negative, zero or positive as left is below, equal to or above right; null when they cannot be ordered.
 CREATE OR REPLACE FUNCTION memql_order(first jsonb, second jsonb) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
