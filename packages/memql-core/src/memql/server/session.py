@@ -240,16 +240,16 @@ class Session:
 
     async def _send_frame(self, frame: bytes | str) -> None:
         async with self._lock:
-            self._writer = writer = asyncio.current_task()
+            self._writer = asyncio.current_task()
             try:
                 # Half a frame would break the stream.
                 with anyio.CancelScope(shield=True):
                     await self._put(frame)
             finally:
                 self._writer = None
-                if self._interrupted and writer is not None:
-                    self._interrupted = False
-                    writer.cancel()
+                interrupted, self._interrupted = self._interrupted, False
+        if interrupted:
+            raise asyncio.CancelledError
 
     async def _put(self, frame: bytes | str) -> None:
         try:
@@ -278,7 +278,8 @@ class Session:
     def _admit(self, call: Call) -> None:
         if self.refusal is not None:
             raise self.refusal
-        if call.request_id in self._inflight:
+        unfinished = self._inflight.get(call.request_id)
+        if unfinished is not None and not unfinished.settled:
             raise MemqlError(
                 Code.ALREADY_EXISTS, f"request id {call.request_id!r} is still unfinished; use a fresh one"
             )
@@ -303,7 +304,8 @@ class Session:
                 await self.send(call.route.failure(call, failure), call.message_id, before_last=call.settle)
         finally:
             metrics.observe(call.route.name, outcome, time.perf_counter() - began)
-            del self._inflight[call.request_id]
+            if self._inflight.get(call.request_id) is call:
+                del self._inflight[call.request_id]
             if gated:
                 self._gate.leave()
             if not self._inflight and self._idle is not None:
