@@ -72,9 +72,24 @@ def _install(name: str, wheels: Path, where: Path) -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def core_closure(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def core_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where memql-core is installed alone."""
+    return tmp_path_factory.mktemp("core") / "venv"
+
+
+@pytest.fixture(scope="session")
+def core_closure(wheels: Path, core_environment: Path) -> set[str]:
     """Everything that memql-core alone brings."""
-    return _install("memql-core", wheels, tmp_path_factory.mktemp("core") / "venv")
+    return _install("memql-core", wheels, core_environment)
+
+
+@pytest.mark.usefixtures("core_closure")
+def test_the_installed_command_works_on_what_the_wheel_carries(core_environment: Path, root: Path) -> None:
+    memql = str(core_environment / "bin/memql")
+    assert "memql-core" in _run(memql, "version")
+    _run(memql, "check", str(root / "examples/airline/tree"))
+    _run(memql, "fmt", "--check", str(root / "examples/airline/tree"))
+    assert "class AirportCard" in _run(memql, "sdk-gen", str(root / "examples/airline/tree"))
 
 
 def test_core_alone_brings_no_database_server_and_no_editor_support(core_closure: set[str]) -> None:
