@@ -154,6 +154,28 @@ async def test_cancelling_a_call_cancels_it_at_the_server_and_keeps_the_stream(a
     assert len(node.peers) == 1
 
 
+async def test_a_request_beyond_what_a_stream_carries_at_once_waits_no_longer_than_its_limit(
+    address: str, node: Any
+) -> None:
+    async def never(peer: Any, frame: Frame) -> None:
+        return
+
+    node.answers["execute_query"] = never
+    async with connect(address) as client:
+        async with anyio.create_task_group() as group:
+            for _ in range(32):
+                group.start_soon(client.execute, "concept==v1:ops:job")
+            await node.wait_for("execute_query", 32)
+            with pytest.raises(MemqlError) as raised:
+                await client.execute("concept==v1:ops:job", timeout=0.05)
+            assert raised.value.code is Code.TIMEOUT
+            group.cancel_scope.cancel()
+        await node.wait_for("cancel_request", 32)
+        del node.answers["execute_query"]
+        assert len(await client.query("queryJobs")) == 1
+    assert node.count("execute_query") == 33
+
+
 async def test_replies_may_overtake_each_other(address: str, node: Any) -> None:
     held: list[Frame] = []
 
