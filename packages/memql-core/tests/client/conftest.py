@@ -142,18 +142,21 @@ def _grpc_stream(node: ScriptedNode) -> Any:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is not known")
         node.peers.append(peer)
         gone = asyncio.ensure_future(lost.wait())
+        read: asyncio.Future[Any] = gone
         try:
             while True:
                 read = asyncio.ensure_future(context.read())
                 await asyncio.wait({gone, read}, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
-                    read.cancel()
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
                 if read.result() is grpc.aio.EOF:
                     return
                 await node.take(peer, read.result())
         finally:
-            gone.cancel()
+            # A read that fails because the server stops has nobody else to tell.
+            for pending in (gone, read):
+                pending.cancel()
+            await asyncio.gather(gone, read, return_exceptions=True)
 
     return stream
 
