@@ -187,11 +187,15 @@ def up(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def at_node(up: UpNode, memql: Memql, monkeypatch: pytest.MonkeyPatch) -> Memql:
-    """Run command lines in this process as somebody who sits beside the node."""
+def at_node(up: UpNode, memql_process: Memql, monkeypatch: pytest.MonkeyPatch) -> Memql:
+    """Run command lines as somebody who sits beside the node.
+
+    Each in a process of its own: gRPC's poller is one per process and outlives the event loop of a command, and what
+    comes late for a closed loop would fail whatever test runs next.
+    """
     monkeypatch.setenv("MEMQL_HOME", str(up.home))
     monkeypatch.setenv("MEMQL_DATABASE_DSN", up.environment["MEMQL_DATABASE_DSN"])
-    return memql
+    return memql_process
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -241,11 +241,12 @@ async def child(environment: dict[str, str]) -> AsyncIterator[tuple[anyio.abc.Pr
             assert word == "ready"
             yield process, (address, lines)
         finally:
+            await lines.aclose()
             if process.returncode is None:
                 process.kill()
 
 
-async def _lines(stream: anyio.abc.ByteReceiveStream) -> AsyncIterator[str]:
+async def _lines(stream: anyio.abc.ByteReceiveStream) -> AsyncGenerator[str, None]:
     pending = b""
     async for data in stream:
         pending += data
