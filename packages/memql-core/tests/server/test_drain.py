@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anyio
 import grpc
 import pytest
 from aiohttp import ClientSession, WSMsgType
 from prometheus_client import REGISTRY
+from server_system import Node, Wire
 
 from memql.wire.messages import ClientHello
 from memql.wire.structs import from_struct
-
-if TYPE_CHECKING:
-    from conftest import Node, Wire  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.anyio
 

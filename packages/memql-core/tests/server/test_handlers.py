@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
+from server_system import Node, Wire
 
 from memql.auth import Actor
 from memql.automations.events import RunAccepted, RunComplete, RunEvent, RunStep
@@ -21,7 +22,9 @@ from memql.lang.diagnostics import Finding
 from memql.server.handlers import core_routes
 from memql.server.ports import Services
 from memql.server.routing import Route, RouteTable
+from memql.wire.frames import Frame
 from memql.wire.messages import (
+    AutomationRunEvent,
     CallToolMsg,
     CancelRequestMsg,
     ClientToolResult,
@@ -43,16 +46,21 @@ from memql.wire.messages import (
 )
 from memql.wire.structs import from_struct, to_struct
 
-if TYPE_CHECKING:
-    from conftest import Node, Wire  # type: ignore[import-not-found]
-
 pytestmark = pytest.mark.anyio
 
 SPAN = ast.Span("a.memql", 1, 2, 3, 4, 1, 9)
 
 
 def tool(name: str, **members: Any) -> Tool:
-    given = {"key": name, "name": name, "namespace": "t", "file": "f", "span": SPAN, "fields": (), "input_schema": {}}
+    given: dict[str, Any] = {
+        "key": name,
+        "name": name,
+        "namespace": "t",
+        "file": "f",
+        "span": SPAN,
+        "fields": (),
+        "input_schema": {},
+    }
     return Tool(**(given | members))
 
 
@@ -281,6 +289,12 @@ class FakeAutomations:
             self.ended.set()
 
 
+def run_event(frame: Frame) -> AutomationRunEvent:
+    message = frame.message()
+    assert isinstance(message, AutomationRunEvent)
+    return message
+
+
 async def test_a_run_tells_accepted_steps_and_completion_in_order(wire: Wire, services: Services) -> None:
     services.automations = FakeAutomations()
     asked = RunAutomationMsg(
@@ -289,12 +303,16 @@ async def test_a_run_tells_accepted_steps_and_completion_in_order(wire: Wire, se
     sent = await wire.send(asked)
     frames = [await wire.receive("automation_run_event") for _ in range(3)]
     assert {frame.correlate_to for frame in frames} == {sent}
-    accepted, step, complete = (frame.message() for frame in frames)
-    assert {message.run_id for message in (accepted, step, complete)} == {"run-1"}
-    assert (accepted.accepted.automation, accepted.accepted.requested_on_node_id) == ("sweep", "node-1")
-    assert (step.step.status, step.step.duration_ms) == ("completed", 250)
-    assert from_struct(step.step.output) == {"x": 1}
-    assert (complete.complete.status, complete.complete.executed_on_node_type) == ("completed", "bff")
+    first, second, third = (run_event(frame) for frame in frames)
+    assert {message.run_id for message in (first, second, third)} == {"run-1"}
+    accepted, step, complete = first.accepted, second.step, third.complete
+    assert accepted is not None
+    assert (accepted.automation, accepted.requested_on_node_id) == ("sweep", "node-1")
+    assert step is not None
+    assert (step.status, step.duration_ms) == ("completed", 250)
+    assert from_struct(step.output) == {"x": 1}
+    assert complete is not None
+    assert (complete.status, complete.executed_on_node_type) == ("completed", "bff")
 
 
 async def test_a_run_that_cannot_begin_completes_with_the_reason(wire: Wire, services: Services) -> None:

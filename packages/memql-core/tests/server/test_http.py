@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from server_system import Node, Serve
 
 from memql.engine.result import Result
 from memql.errors import Code, MemqlError
 from memql.server.no_auth import LocalOwner
 from memql.server.ports import Credentials, Principal
-
-if TYPE_CHECKING:
-    from conftest import Node, Serve  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.anyio
 

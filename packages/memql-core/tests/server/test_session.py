@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 import pytest
+from server_system import FakeEngine
 
 from memql.auth import local_owner
 from memql.server.codec import ProtobufCodec
@@ -19,9 +19,6 @@ from memql.server.session import Session
 from memql.wire.frames import Frame, QueryRequest, decode_server, encode_client
 from memql.wire.messages import CancelRequestMsg, ClientHello, QueryErrorMsg
 from memql.wire.payloads import CLIENT
-
-if TYPE_CHECKING:
-    from conftest import FakeEngine  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.anyio
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import grpc
 import msgspec
 import pytest
+from server_system import Node, Serve, Wire
 
 from memql.engine.result import Result
 from memql.errors import Code, MemqlError
@@ -18,15 +19,14 @@ from memql.wire.messages import (
     CancelRequestMsg,
     ClientHello,
     ConceptsListMsg,
+    EventNotification,
     MyAccessMsg,
     NodeMaintenanceMsg,
+    QueryErrorMsg,
     RotateAuthMsg,
     UserRole,
 )
 from memql.wire.structs import from_struct
-
-if TYPE_CHECKING:
-    from conftest import Node, Serve, Wire  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ async def test_rows_come_as_values_to_any_other_client(wire: Wire) -> None:
 async def test_a_large_result_comes_in_chunks_that_end_with_done(wire: Wire) -> None:
     await hello(wire, "json-rows")
     await wire.query("rows 2500", "q1")
-    chunks = []
+    chunks: list[RowsChunk] = []
     while not chunks or not chunks[-1].done:
         chunks.append(RowsChunk.decode((await wire.receive("query_result")).body))
     assert len(chunks) == 3
@@ -138,7 +138,10 @@ async def test_an_unknown_or_missing_payload_is_unimplemented(wire: Wire) -> Non
     await wire.raw(encode_client("m1", 9999, b"whatever"))
     frame = await wire.receive("query_error")
     assert frame.correlate_to == "m1"
-    assert frame.message().error.code == "Unimplemented"  # type: ignore[attr-defined]
+    refused = frame.message()
+    assert isinstance(refused, QueryErrorMsg)
+    assert refused.error is not None
+    assert refused.error.code == "Unimplemented"
 
 
 async def test_a_payload_of_another_feature_is_unimplemented(wire: Wire) -> None:
@@ -169,8 +172,9 @@ async def test_cancelling_stops_the_work_and_ends_the_request_once(wire: Wire, n
     sent = await wire.send(CancelRequestMsg(request_id="q1"))
     told = await wire.receive("event")
     assert told.correlate_to == sent
-    payload = from_struct(told.message().payload)  # type: ignore[attr-defined]
-    assert payload == {"eventType": "request-cancelled", "requestId": "q1", "status": "cancelled"}
+    notified = told.message()
+    assert isinstance(notified, EventNotification)
+    assert from_struct(notified.payload) == {"eventType": "request-cancelled", "requestId": "q1", "status": "cancelled"}
     answer = await wire.message("query_error")
     assert (answer.request_id, answer.error.code) == ("q1", "Canceled")
     assert node.engine.stopped == 1

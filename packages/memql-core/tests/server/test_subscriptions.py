@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import anyio
 import pytest
+from server_system import Node, Serve, Wire
 
 from memql.auth import Actor
 from memql.events import Event
@@ -20,9 +21,6 @@ from memql.server.ports import Services
 from memql.server.subscriptions.tail import LogTail
 from memql.wire.messages import EventNotification, GraphNodeAction, SubscribeMsg, SubscriptionKind, UnsubscribeMsg
 from memql.wire.structs import from_struct, to_struct
-
-if TYPE_CHECKING:
-    from conftest import Node, Serve, Wire  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +61,7 @@ class Store:
         return NewVersion(**(given | members))
 
     def publish(self, version: NewVersion, written: Written) -> None:
+        assert isinstance(version.payload, Mapping)
         for event in graph_events(
             seq=written.seq,
             id=version.id,
@@ -99,7 +98,9 @@ async def subscribe(wire: Wire, subscription_id: str = "s", **members: Any) -> d
     sent = await wire.send(message)
     frame = await wire.receive("event")
     assert frame.correlate_to == sent
-    return from_struct(frame.message().payload)  # type: ignore[attr-defined]
+    answer = frame.message()
+    assert isinstance(answer, EventNotification)
+    return from_struct(answer.payload)
 
 
 async def event(wire: Wire) -> EventNotification:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import anyio
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
+from server_system import Node, Serve
 
 from memql.auth import Actor, local_owner
 from memql.engine.result import Meta, Result
@@ -18,9 +19,6 @@ from memql.events import Event
 from memql.server.ports import Credentials, Principal
 from memql.wire.frames import QueryRequest, RowsChunk, decode_server, encode_client
 from memql.wire.messages import ClientHello
-
-if TYPE_CHECKING:
-    from conftest import Node, Serve  # type: ignore[import-not-found]
 
 pytestmark = pytest.mark.anyio
 
