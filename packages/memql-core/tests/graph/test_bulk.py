@@ -66,11 +66,12 @@ async def test_new_rows_are_in_both_tables_in_their_order(database: Database) ->
 
 @pytest.mark.parametrize("text", ["tab\t", "line\nbreak\r", "back\\slash \\N \\.", 'quote"', "\u2028 é 😀", "\x01"])
 async def test_every_character_survives(database: Database, text: str) -> None:
-    version = row("a", text=text, **{text: 1})
+    payload: dict[str, Any] = {"text": text, text: 1}
+    version = row("a", **payload)
     await copy(database, [version])
     stored = await head(database, version.id)
     assert stored is not None
-    assert stored.payload == {"text": text, text: 1}
+    assert stored.payload == payload
 
 
 async def test_known_ids_get_a_further_version_and_tombstones_are_revived(database: Database) -> None:

@@ -172,8 +172,8 @@ async def test_a_direct_session_holds_locks_until_its_block_ends(database: Datab
     async with database.direct() as session:
         assert await session.fetch_one("SELECT pg_try_advisory_lock(1)") == (True,)
         assert await database.fetch_one("SELECT pg_try_advisory_lock(1)") == (False,)
-        assert not session.closed
-    assert session.closed
+        inside = session.closed
+    assert (inside, session.closed) == (False, True)
     await database.execute("SELECT pg_advisory_lock(1)", timeout=5)
 
 

@@ -74,7 +74,8 @@ def _rows_read(node: dict[str, Any], table: str) -> int:
     below = sum(_rows_read(child, table) for child in node.get("Plans", ()))
     if node.get("Relation Name") != table:
         return below
-    return below + round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+    read: float = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return below + round(read)
 
 
 async def write_at_random(database: Database, worker: int, enough: Callable[[], bool]) -> None:

@@ -135,11 +135,11 @@ terms = st.one_of(exprs, st.builds(ast.OptionalTerm, exprs))
 filters = opaque(st.one_of(terms, larger_filter(terms)))
 literal_values = opaque(st.one_of(literals, lists_of(exprs)))
 
-blocks = st.deferred(lambda: st.builds(ast.Block, tuples(statements)))
-branches = st.deferred(
+blocks: st.SearchStrategy[ast.Block] = st.deferred(lambda: st.builds(ast.Block, tuples(statements)))
+branches: st.SearchStrategy[ast.IfExpr] = st.deferred(
     lambda: st.builds(ast.IfExpr, exprs, blocks, st.one_of(st.none(), blocks, branches)),
 )
-statements = st.deferred(
+statements: st.SearchStrategy[ast.Stmt] = st.deferred(
     lambda: st.one_of(
         st.builds(ast.ExprStmt, exprs),
         st.builds(ast.AssignStmt, any_word, exprs),
@@ -163,7 +163,7 @@ annotation_args = st.builds(
     st.one_of(st.just(""), any_word),
     st.one_of(literal_values, paths(), st.builds(ast.ConceptRef, concept_ids)),
 )
-annotations = st.one_of(
+annotation_nodes = st.one_of(
     st.builds(ast.Annotation, any_word.filter(lambda word: word not in {"filter", "latest"})),
     st.builds(
         ast.Annotation,
@@ -177,12 +177,14 @@ annotations = st.one_of(
     ),
 )
 docs = st.one_of(st.none(), st.sampled_from(["", "One line.", " Indented.\n\nThree lines, /// and // inside."]))
-plain_fields = st.builds(ast.FieldDecl, any_word, types, st.booleans(), tuples(annotations, 0, 2), st.none(), docs)
+plain_fields = st.builds(ast.FieldDecl, any_word, types, st.booleans(), tuples(annotation_nodes, 0, 2), st.none(), docs)
 fields = st.recursive(
     plain_fields,
     lambda inner: st.one_of(
-        st.builds(ast.FieldDecl, any_word, types, st.booleans(), tuples(annotations, 0, 1), tuples(inner), docs),
-        st.builds(ast.FieldDecl, any_word, st.none(), st.just(False), tuples(annotations, 0, 1), tuples(inner), docs),
+        st.builds(ast.FieldDecl, any_word, types, st.booleans(), tuples(annotation_nodes, 0, 1), tuples(inner), docs),
+        st.builds(
+            ast.FieldDecl, any_word, st.none(), st.just(False), tuples(annotation_nodes, 0, 1), tuples(inner), docs
+        ),
     ),
     max_leaves=4,
 )
@@ -202,7 +204,14 @@ clauses = st.one_of(
     st.builds(ast.AsOfClause, st.one_of(st.none(), exprs)),
     st.just(ast.CountClause()),
 )
-shorthands = paths(st.just("args"), 1).map(lambda path: ast.WriteEntry(str(path.name), path, shorthand=True))
+
+
+def shorthand(path: ast.Expr) -> ast.WriteEntry:
+    assert isinstance(path, ast.Member)
+    return ast.WriteEntry(str(path.name), path, shorthand=True)
+
+
+shorthands = paths(st.just("args"), 1).map(shorthand)
 entries = st.one_of(st.builds(ast.WriteEntry, st.one_of(any_word, texts), exprs), shorthands)
 writes = st.builds(
     ast.Write, st.sampled_from(["insert", "update", "delete"]), st.one_of(st.none(), any_word), tuples(entries)
@@ -221,11 +230,11 @@ seed_blocks = st.recursive(
 
 
 def declared(kind: Callable[..., ast.Decl], **parts: st.SearchStrategy) -> st.SearchStrategy:
-    return st.builds(kind, name=any_word, annotations=tuples(annotations, 0, 2), doc=docs, **parts)
+    return st.builds(kind, name=any_word, annotations=tuples(annotation_nodes, 0, 2), doc=docs, **parts)
 
 
 decls = st.one_of(
-    declared(ast.ConceptDecl, fields=tuples(fields), body_annotations=tuples(annotations, 0, 1)),
+    declared(ast.ConceptDecl, fields=tuples(fields), body_annotations=tuples(annotation_nodes, 0, 1)),
     declared(ast.ShapeDecl, concept=st.one_of(st.none(), any_word), items=tuples(shape_items)),
     declared(ast.SpecDecl, filter=filters),
     declared(ast.TraitDecl, filter=filters),
@@ -252,7 +261,7 @@ uses = st.builds(
 )
 files = st.one_of(
     st.builds(ast.File, st.just(()), st.just(()), tuples(decls, 1, 2)),
-    st.builds(ast.File, tuples(annotations, 0, 1), tuples(uses, 1, 2), tuples(decls, 0, 1)),
+    st.builds(ast.File, tuples(annotation_nodes, 0, 1), tuples(uses, 1, 2), tuples(decls, 0, 1)),
 )
 
 calls = st.one_of(

@@ -43,15 +43,15 @@ def _same_bytes(one: str, other: str) -> bool:
 def test_a_cursor_of_another_query_key_or_order_is_refused() -> None:
     codec, other = CursorCodec(b"0123456789abcdef"), CursorCodec(b"fedcba9876543210")
     cursor = codec.encode(["a", "b"], b"query")
-    for attempt in (
-        lambda: codec.decode(cursor, b"another", 2),
-        lambda: other.decode(cursor, b"query", 2),
-        lambda: codec.decode(cursor, b"query", 3),
-        lambda: codec.decode("", b"query", 2),
-        lambda: codec.decode("äöü", b"query", 2),
+    for reader, given_cursor, identity, keys in (
+        (codec, cursor, b"another", 2),
+        (other, cursor, b"query", 2),
+        (codec, cursor, b"query", 3),
+        (codec, "", b"query", 2),
+        (codec, "äöü", b"query", 2),
     ):
         with pytest.raises(MemqlError):
-            attempt()
+            reader.decode(given_cursor, identity, keys)
     with pytest.raises(ValueError, match="16 bytes"):
         CursorCodec(b"short")
 

@@ -9,6 +9,7 @@ import pytest
 from memql.engine.read.params import bind
 from memql.engine.read.planner import Planner
 from memql.engine.values import Env
+from memql.lang import ast
 from memql.lang.parser import parse_request
 
 from .conftest import SYSTEM, Lab
@@ -22,16 +23,18 @@ async def plan_lines(lab: Lab, text: str, **variables: Any) -> str:
     """How the server runs a raw read."""
     request = parse_request(text)
     ctx = lab.context(SYSTEM, **variables)
-    entry = lab.reader._prepared(request.operation, {}, ctx)  # type: ignore[arg-type]
+    assert isinstance(request.operation, ast.Read)
+    entry = lab.reader._prepared(request.operation, {}, ctx)
     bound = entry.plan.evaluate(Env.of(ctx))
-    assert bound.statement is not None
+    statement = bound.statement
+    assert statement is not None
     values = ", ".join("NULL" if each is None else "'" + each.replace("'", "''") + "'" for each in bound.params())
 
     async def explain(connection: Any) -> list[Any]:
         await connection.execute("SET LOCAL enable_seqscan = off")
-        await connection.execute(b"PREPARE probe AS " + bound.statement.sql)  # type: ignore[union-attr]
+        await connection.execute(b"PREPARE probe AS " + statement.sql)
         cursor = await connection.execute(f"EXPLAIN EXECUTE probe({values})" if values else "EXPLAIN EXECUTE probe")
-        lines = await cursor.fetchall()
+        lines: list[Any] = await cursor.fetchall()
         await connection.execute("DEALLOCATE probe")
         return lines
 

@@ -148,7 +148,8 @@ def test_arithmetic_on_anything_else_is_an_invalid_argument(op: str, left: Any, 
 def test_conditions_are_booleans_or_null() -> None:
     assert truth(True)
     assert not truth(None)
-    for value in (0, "true", []):
+    others: tuple[object, ...] = (0, "true", [])
+    for value in others:
         with pytest.raises(MemqlError, match="condition"):
             truth(value)
     with pytest.raises(MemqlError):

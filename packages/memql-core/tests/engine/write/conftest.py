@@ -14,6 +14,7 @@ from memql.auth import Actor, system
 from memql.engine.context import RequestContext
 from memql.engine.result import Result
 from memql.engine.write import GraphWriter
+from memql.engine.write.requests import RawWrite
 from memql.events.event import Event
 from memql.graph.database import Database
 from memql.graph.indexes import ensure_indexes
@@ -47,6 +48,7 @@ class World:
 
     async def raw(self, text: str, actor: Actor = SYSTEM, **changes: Any) -> Result:
         request = parse_request(text)
+        assert isinstance(request.operation, RawWrite)
         return await self.writer.request(request.operation, self.context(actor, **changes))
 
     async def call(self, name: str, args: Mapping[str, Any], actor: Actor = U1, **changes: Any) -> dict[str, Any]:
