@@ -203,8 +203,8 @@ async def test_an_import_that_is_killed_goes_on_and_stores_every_row_once(
         await anyio.to_thread.run_sync(_import_and_kill, file)
     outcome = memql_process("import", "v1:ops:route", str(file), "--batch", "200")
     assert "2997 rows stored, 3 refused, 3000 read" in outcome.err
-    (row,) = await database.fetch("SELECT count(*), count(DISTINCT id) FROM memory_nodes")
-    assert row == (2997, 2997)
+    (stored,) = await database.fetch("SELECT count(*), count(DISTINCT id) FROM memory_nodes")
+    assert stored == (2997, 2997)
     assert list((clean_environment / "imports").iterdir()) == []
 
 

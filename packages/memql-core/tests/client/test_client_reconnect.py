@@ -181,7 +181,7 @@ async def test_an_unknown_kind_or_action_is_refused_before_anything_is_sent(addr
     async with connect(address) as client:
         for arguments in ({"kind": "weather"}, {"actions": ["burnt"]}):
             with pytest.raises(MemqlError) as raised:
-                async with client.subscribe("v1:ops:job", **arguments):  # type: ignore[arg-type]
+                async with client.subscribe("v1:ops:job", **arguments):
                     pass
             assert raised.value.code is Code.INVALID_ARGUMENT
     assert node.count("subscribe") == 0

@@ -330,7 +330,7 @@ async def test_a_run_is_followed_to_its_end(address: str, node: Any) -> None:
         step = messages.AutomationRunStep(step_id="notify", status="completed", duration_ms=3)
         complete = messages.AutomationRunComplete(status="completed", step_count=1)
         for event in ({"accepted": accepted}, {"step": step}, {"complete": complete}):
-            await peer.reply(frame, messages.AutomationRunEvent(run_id="run1", **event))  # type: ignore[arg-type]
+            await peer.reply(frame, messages.AutomationRunEvent(run_id="run1", **event))
 
     node.answers["run_automation"] = run
     async with connect(address) as client:

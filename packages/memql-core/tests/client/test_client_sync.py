@@ -22,8 +22,7 @@ def threaded_node(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def test_calls_wait_for_their_answers(threaded_node: Any) -> None:
     with connect(threaded_node.grpc_address) as client:
-        assert client.status == "connected"
-        assert client.server.node_id == "node-1"
+        assert (client.status, client.server.node_id) == ("connected", "node-1")
         assert client.query("queryJobs", customerId="acme").single().str("title") == "Boiler"
         assert [row.str("title") for row in client.pages("queryJobs")] == ["Boiler"]
     assert client.status == "closed"

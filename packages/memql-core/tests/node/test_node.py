@@ -99,8 +99,7 @@ async def get(node: Node, path: str) -> tuple[int, Any]:
 
 async def test_an_open_node_serves_its_tree(settings: Settings) -> None:
     async with open_node(settings) as node:
-        assert node.lifecycle.state is State.READY
-        assert (node.identity.id, node.identity.type) == ("node-a", "bff")
+        assert (node.lifecycle.state, node.identity.id, node.identity.type) == (State.READY, "node-a", "bff")
         written = await ask(node, 'insert("v1:notes:note", payload={title: "hello"})')
         assert "errors" not in written
         assert titles(await ask(node, "queryNotes({})")) == ["hello"]

@@ -63,7 +63,8 @@ def test_a_role_that_cannot_be_imported_is_named() -> None:
 
 
 def test_states_only_go_forward() -> None:
-    lifecycle, seen = Lifecycle(), []
+    lifecycle = Lifecycle()
+    seen: list[State] = []
     lifecycle.on_change(seen.append)
     assert lifecycle.advance(State.DRAINING)
     assert not lifecycle.advance(State.READY)
