@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -131,7 +131,9 @@ async def test_a_run_by_hand_ends_at_its_time_limit(one: Process) -> None:
 
 
 async def test_leaving_the_iteration_stops_the_run(one: Process) -> None:
-    async with aclosing(one.automations.run("hang", {}, actor=BOSS)) as told:  # type: ignore[type-var]
+    running = one.automations.run("hang", {}, actor=BOSS)
+    assert isinstance(running, AsyncGenerator)
+    async with aclosing(running) as told:
         assert isinstance(await anext(told), RunAccepted)
     await anyio.wait_all_tasks_blocked()
     assert not [event for event in one.events if event.topic == "automation.completed"]
