@@ -55,4 +55,4 @@ build: $(filter .tools/uv/bin/uv,$(UV)) ## Wheels and sdists of all nine distrib
 
 clean: ## Remove what was built or cached here; data under MEMQL_HOME stays
 	@rm -rf .venv .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . \( -name __pycache__ -o -name .mypy_cache \) -type d -prune -exec rm -rf {} +
