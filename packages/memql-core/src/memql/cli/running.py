@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from memql.graph.processes import is_alive
+
 __all__ = ["RunningNode", "announce", "find_running"]
 
 _FILE = "node.json"
@@ -51,14 +53,4 @@ def find_running(home: Path) -> RunningNode | None:
         node = msgspec.json.decode((home / _FILE).read_bytes(), type=RunningNode)
     except (OSError, msgspec.DecodeError):
         return None
-    return node if _is_alive(node.pid) else None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return node if is_alive(node.pid) else None

@@ -6,18 +6,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import AsyncConnection
 
 from memql.auth import Actor
+from memql.errors import Code, MemqlError
 from memql.events.event import Event
 from memql.ids import derived_id
 
 if TYPE_CHECKING:
     from memql.engine.journal import Journal
 
-__all__ = ["IdSequence", "RequestContext", "format_instant"]
+__all__ = ["MAX_CALL_DEPTH", "IdSequence", "RequestContext", "format_instant"]
+
+MAX_CALL_DEPTH: Final = 32
+"""How deep calls may nest."""
 
 
 def format_instant(moment: datetime) -> str:
@@ -80,6 +84,15 @@ class RequestContext:
         """What tells an outside effect of a durable run from all others: the same whenever the run is repeated, so that
         the called party can recognise a repetition. Empty outside automations."""
         return "" if self.ids is None else derived_id("effect", *self.ids.path)
+
+    def check_depth(self, name: str) -> None:
+        """Refuse to go deeper than :data:`MAX_CALL_DEPTH`.
+
+        :param name: what is called.
+        :raises MemqlError: ``RESOURCE_EXHAUSTED``.
+        """
+        if self.depth > MAX_CALL_DEPTH:
+            raise MemqlError(Code.RESOURCE_EXHAUSTED, f"{name} is called more than {MAX_CALL_DEPTH} levels deep")
 
     def called_by_construct(self) -> RequestContext:
         """The context of a call made by a body; one level deeper."""

@@ -37,7 +37,6 @@ __all__ = ["DEFAULT_TIMEOUT", "Engine", "Executors"]
 DEFAULT_TIMEOUT = 30.0
 """Seconds a call may take unless ``@timeout`` or the caller says otherwise."""
 MAX_TIMEOUT = 300.0
-MAX_CALL_DEPTH = 32
 
 Target: TypeAlias = Query | Mutation | Logic | Builtin
 
@@ -162,8 +161,7 @@ class Engine:
         :raises MemqlError: as :meth:`execute`; ``RESOURCE_EXHAUSTED`` when calls nest too deep.
         """
         inner = ctx.called_by_construct()
-        if inner.depth > MAX_CALL_DEPTH:
-            raise MemqlError(Code.RESOURCE_EXHAUSTED, f"{key} is called more than {MAX_CALL_DEPTH} levels deep")
+        inner.check_depth(key)
         target = self.lookup(key)
         authorize_call(target, inner)
         if isinstance(target, Query):

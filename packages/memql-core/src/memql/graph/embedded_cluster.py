@@ -24,6 +24,7 @@ from typing import IO
 from memql.errors import Code, MemqlError
 from memql.graph.embedded import EmbeddedServer
 from memql.graph.embedded_account import Account, binaries, server_account
+from memql.graph.processes import is_alive
 
 __all__ = ["Cluster"]
 
@@ -177,7 +178,7 @@ class Cluster:
         while time.monotonic() < deadline:
             if server := self._running():
                 return server
-            if not _is_alive(pid):
+            if not is_alive(pid):
                 return None
             time.sleep(_POLL)
         with suppress(ProcessLookupError):
@@ -190,7 +191,7 @@ class Cluster:
                 os.kill(server.pid, how)
             deadline = time.monotonic() + patience
             while time.monotonic() < deadline:
-                if not _pid_file(self._data) or not _is_alive(server.pid):
+                if not _pid_file(self._data) or not is_alive(server.pid):
                     return
                 time.sleep(_POLL)
         raise MemqlError(Code.UNAVAILABLE, f"the embedded PostgreSQL (pid {server.pid}) does not stop")
@@ -248,16 +249,6 @@ def _accepts(directory: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _tail(log: Path) -> str:

@@ -15,10 +15,8 @@ from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Scope
 
-__all__ = ["MAX_DEPTH", "MAX_ITERATIONS", "Body", "Expression", "Frame", "Performer", "compile_body"]
+__all__ = ["MAX_ITERATIONS", "Body", "Expression", "Frame", "Performer", "compile_body"]
 
-MAX_DEPTH: Final = 32
-"""How deep calls may nest."""
 
 MAX_ITERATIONS: Final = 100_000
 """How often the loops of one run of a body may go round, all together."""

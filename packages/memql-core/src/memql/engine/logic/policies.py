@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from memql.engine.context import RequestContext
-from memql.engine.logic.bodies import MAX_DEPTH, Body, Frame, Performer, compile_body
+from memql.engine.logic.bodies import Body, Frame, Performer, compile_body
 from memql.engine.ports import Callables
 from memql.engine.values import NOT_RAN, Env, Invocation, TypeScope, ValueTables, bind_args
 from memql.errors import Code, MemqlError
@@ -90,8 +90,7 @@ class Policies:
     async def _run(
         self, policy: Policy, args: Mapping[str, Any], ctx: RequestContext, trace: _Trace | None
     ) -> tuple[Any, Mapping[str, Any]]:
-        if ctx.depth > MAX_DEPTH:
-            raise MemqlError(Code.RESOURCE_EXHAUSTED, f"{policy.name} is called more than {MAX_DEPTH} levels deep")
+        ctx.check_depth(policy.name)
         body = self._body(policy)
         bindings: dict[str, Any] = {}
         tables = await self._tables(ctx) if body.needs_tables else None

@@ -10,7 +10,7 @@ import anyio
 from psycopg import AsyncConnection
 
 from memql.engine.context import RequestContext
-from memql.engine.logic.bodies import MAX_DEPTH, Body, Frame, compile_body
+from memql.engine.logic.bodies import Body, Frame, compile_body
 from memql.engine.logic.calls import Calls, Models
 from memql.engine.logic.policies import Policies, TablesLoader
 from memql.engine.logic.publishing import Publisher
@@ -59,8 +59,7 @@ class Runner:
             loops run too far, ``TIMEOUT`` past its ``@timeout``, and what the body raises. Writes made before
             a failure stay, unless the logic is ``@atomic``.
         """
-        if ctx.depth > MAX_DEPTH:
-            raise MemqlError(Code.RESOURCE_EXHAUSTED, f"{logic.name} is called more than {MAX_DEPTH} levels deep")
+        ctx.check_depth(logic.name)
         bound = bind_args(logic.args, args, logic.name)
         limit = logic.annotations.timeout
         try:
