@@ -143,3 +143,29 @@ def test_sequence_numbers_and_gaps_account_for_every_event(steps: list[str], cap
             assert seen + subscription.statistics().dropped == sent
 
     anyio.run(scenario)
+
+
+async def test_a_tap_sees_every_event_as_it_is_published() -> None:
+    bus, seen = Bus(), []
+    with bus.tap(lambda event: seen.append(event.id)):
+        bus.publish(event("a.b", 1))
+        assert seen == ["a.b:1"]
+    bus.publish(event("a.b", 2))
+    assert seen == ["a.b:1"]
+
+
+async def test_an_event_brought_here_for_clients_reaches_only_who_takes_such() -> None:
+    bus = Bus()
+    async with bus.subscribe("a.#") as plain, bus.subscribe("a.#", takes_demanded=True) as client:
+        bus.publish(event("a.b", 1).replace(demanded=True))
+        bus.publish(event("a.b", 2))
+        assert [delivery.event.id for delivery in plain.take(10)] == ["a.b:2"]
+        assert [delivery.event.id for delivery in client.take(10)] == ["a.b:1", "a.b:2"]
+
+
+async def test_a_received_event_reads_its_payload_when_asked() -> None:
+    came = Event.received("e", "a.b", "MESSAGE", 1_700_000_000_000_001, b'{"n":1}', "me", "n2", 7, "sweep", False)
+    assert came.json == b'{"n":1}'
+    assert came.payload == {"n": 1}
+    assert came.timestamp.isoformat() == "2023-11-14T22:13:20.000001+00:00"
+    assert came == came.replace() != came.replace(origin="")

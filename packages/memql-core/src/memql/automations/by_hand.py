@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -104,7 +103,7 @@ def _event(compiled: CompiledAutomation, payload: Mapping[str, Any], actor: Acto
     event = Event(
         id=new_id(), topic=named, payload=dict(payload), kind=kind_for_topic(named).name, actor=actor.created_by
     )
-    return replace(event, id=f"manual:{event.id}")
+    return event.replace(id=f"manual:{event.id}")
 
 
 def _trigger_topic(compiled: CompiledAutomation) -> str:

@@ -88,7 +88,7 @@ class RunJournal:
         value, entries = await self._database.transaction(work, timeout=_WRITE_TIMEOUT)
         self._keep(entries)
         for event in deferred:
-            self._publish(event if event.cause else replace(event, cause=ctx.cause))
+            self._publish(event if event.cause else event.replace(cause=ctx.cause))
         return value
 
     def _keep(self, entries: Sequence[Entry]) -> None:

@@ -63,7 +63,8 @@ class Maintenance:
         if any(replay.behind() > retention / 2 for replay in self._replays):
             _log.warning("automation_claims_kept", reason="replay lags behind; finished claims are not pruned")
             return 0
-        await self._outbox.prune(self._options.outbox_retention)
+        if self._options.outbox_retention > 0:
+            await self._outbox.prune(self._options.outbox_retention)
         gone = await self._claims.prune(retention)
         self._counts.add("pruned", gone)
         return gone

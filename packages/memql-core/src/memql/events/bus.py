@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
@@ -20,8 +22,7 @@ __all__ = ["Bus", "BusStatistics", "Delivery", "Subscription", "SubscriptionStat
 _CACHED_TOPICS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One event as one subscription sees it.
 
     ``seq`` counts the matching events of the subscription from 1, dropped ones included; ``gap_before`` says
@@ -72,13 +73,17 @@ class Subscription:
         "capacity",
         "name",
         "patterns",
+        "takes_demanded",
     )
 
-    def __init__(self, bus: Bus, patterns: tuple[Pattern, ...], capacity: int, name: str) -> None:
+    def __init__(
+        self, bus: Bus, patterns: tuple[Pattern, ...], capacity: int, name: str, *, takes_demanded: bool
+    ) -> None:
         """Use :meth:`Bus.subscribe`."""
         self.patterns = patterns
         self.capacity = capacity
         self.name = name
+        self.takes_demanded = takes_demanded
         self._bus = bus
         self._queue: deque[tuple[int, Event]] = deque(maxlen=capacity)
         self._ready = asyncio.Event()
@@ -156,6 +161,8 @@ class Bus:
         """An open bus without subscriptions."""
         self._by_root: dict[str | None, list[Subscription]] = {}
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
+        self._demanded_by_topic: dict[str, tuple[Subscription, ...]] = {}
+        self._taps: tuple[Callable[[Event], None], ...] = ()
         self._live: dict[int, Subscription] = {}
         self._published = 0
         self._delivered = 0
@@ -166,26 +173,44 @@ class Bus:
         """Offer an event to every subscription with a matching pattern, once each. Never waits, never
         raises."""
         self._published += 1
-        targets = self._by_topic.get(event.topic)
+        known = self._demanded_by_topic if event.demanded else self._by_topic
+        targets = known.get(event.topic)
         if targets is None:
-            targets = self._targets(event.topic)
+            targets = self._targets(event.topic, known)
         self._delivered += len(targets)
         for subscription in targets:
             subscription._offer(event)
+        for tap in self._taps:
+            tap(event)
+
+    @contextmanager
+    def tap(self, listener: Callable[[Event], None]) -> Iterator[None]:
+        """Hand every event to ``listener`` as it is published, while the block runs. It must not wait or raise."""
+        self._taps = (*self._taps, listener)
+        try:
+            yield
+        finally:
+            self._taps = tuple(one for one in self._taps if one is not listener)
 
     def subscribe(
-        self, patterns: str | Iterable[str], *, capacity: int = 256, name: str = "subscription"
+        self,
+        patterns: str | Iterable[str],
+        *,
+        capacity: int = 256,
+        name: str = "subscription",
+        takes_demanded: bool = False,
     ) -> Subscription:
         """A subscription to one or several patterns, registered by ``async with``.
 
         :param capacity: how many events may wait; when more come the oldest go, and the next delivery says
             so.
+        :param takes_demanded: also get events that were brought to this node for its clients only.
         :raises MemqlError: ``INVALID_ARGUMENT`` for a pattern that is none, or a capacity below 1.
         """
         compiled = compile_patterns(patterns)
         if capacity < 1 or not compiled:
             raise MemqlError(Code.INVALID_ARGUMENT, "a subscription needs at least one pattern and room for one event")
-        return Subscription(self, compiled, capacity, name)
+        return Subscription(self, compiled, capacity, name, takes_demanded=takes_demanded)
 
     def statistics(self) -> BusStatistics:
         """Counts since start."""
@@ -205,7 +230,7 @@ class Bus:
         self._live[id(subscription)] = subscription
         for root in _roots(subscription):
             self._by_root.setdefault(root, []).append(subscription)
-        self._by_topic.clear()
+        self._forget_targets()
 
     def _unregister(self, subscription: Subscription) -> None:
         if self._live.pop(id(subscription), None) is None:
@@ -216,14 +241,21 @@ class Bus:
             others.remove(subscription)
             if not others:
                 del self._by_root[root]
-        self._by_topic.clear()
+        self._forget_targets()
 
-    def _targets(self, topic: str) -> tuple[Subscription, ...]:
+    def _forget_targets(self) -> None:
+        self._by_topic.clear()
+        self._demanded_by_topic.clear()
+
+    def _targets(self, topic: str, known: dict[str, tuple[Subscription, ...]]) -> tuple[Subscription, ...]:
+        """The subscriptions to a topic, kept in ``known``."""
         near = {*self._by_root.get(root_of(topic), ()), *self._by_root.get(None, ())}
+        if known is self._demanded_by_topic:
+            near = {one for one in near if one.takes_demanded}
         found = tuple(one for one in self._live.values() if one in near and any(p.matches(topic) for p in one.patterns))
-        if len(self._by_topic) >= _CACHED_TOPICS:
-            self._by_topic.clear()
-        self._by_topic[topic] = found
+        if len(known) >= _CACHED_TOPICS:
+            known.clear()
+        known[topic] = found
         return found
 
 

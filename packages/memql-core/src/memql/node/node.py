@@ -15,7 +15,7 @@ from memql.errors import Code, MemqlError
 from memql.node.failures import unwrapped
 from memql.node.lifecycle import Lifecycle, State
 from memql.node.opening import cursor_key, open_store
-from memql.node.roles import Component, Role, choose_roles, installed_roles, load_role
+from memql.node.roles import Companion, Component, Role, choose_roles, installed_roles, load_role
 from memql.node.tree import reload_catalog
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from memql.events import Bus, Event
     from memql.graph.database import Database
     from memql.lang.catalog import Catalog
+    from memql.server.health import Health
     from memql.server.ports import Authenticator, NodeIdentity, Services
+    from memql.server.routing import RouteTable
     from memql.server.server import Server
+    from memql.server.sessions import Sessions
 
 __all__ = ["Node", "open_node"]
 
@@ -52,6 +55,11 @@ class Node:
         self.bus = bus
         self.server: Server
         self.services: Services
+        self.authenticator: Authenticator
+        self.routes: RouteTable
+        self.sessions: Sessions
+        self.health: Health
+        self.companion: Companion | None = None
         self._drain_asked = anyio.Event()
         self._reloading = anyio.Lock()
 
@@ -77,6 +85,18 @@ class Node:
         self._drain_asked.set()
         self.lifecycle.advance(State.DRAINING)
         await self.server.drain(_drain_delay(self.settings), self.settings.shutdown_budget)
+        if self.companion is not None:
+            await self.companion.drain()
+
+    async def check_readiness(self) -> Sequence[tuple[str, bool]]:
+        """What ``/readyz`` asks: the tables and the schema, then the companion's own checks.
+
+        :raises MemqlError: when the database cannot be asked.
+        """
+        from memql.graph.readiness import check_readiness
+
+        own = () if self.companion is None else self.companion.checks()
+        return [*await check_readiness(self.database), *own]
 
     async def reload(self) -> bool:
         """Read the tree again and serve it; False when nothing has changed.
@@ -204,7 +224,11 @@ async def _open_engine(
             writer=engine.writer,
             catalog=catalog,
             node=identity.id,
-            options=Options(unguarded_runs=settings.max_unguarded_runs, unguarded_window=settings.unguarded_window),
+            options=Options(
+                unguarded_runs=settings.max_unguarded_runs,
+                unguarded_window=settings.unguarded_window,
+                outbox_retention=settings.mesh_outbox_retention,
+            ),
         )
     )
     return Node(settings, lifecycle, database, engine, automations, bus)
@@ -213,60 +237,74 @@ async def _open_engine(
 async def _open_server(
     stack: AsyncExitStack, node: Node, identity: NodeIdentity, played: Sequence[Role], authenticator: Authenticator
 ) -> None:
-    from memql.events.log import EventLog
-    from memql.events.masking import SecretMask
-    from memql.graph.readiness import check_readiness
-    from memql.lang import sense
-    from memql.server.handlers import core_routes
     from memql.server.health import Health
-    from memql.server.ports import Services
     from memql.server.server import open_server
     from memql.server.sessions import Sessions
-    from memql.server.subscriptions.tail import LogTail
 
-    engine = node.engine
-    event_log = EventLog(node.database, SecretMask(lambda: engine.catalog))
-    services = node.services = Services(
-        identity=identity,
-        engine=engine,
-        bus=node.bus,
-        version=version("memql-core"),
-        tools=engine.tools,
-        policies=engine.policies,
-        automations=node.automations,
-        sense=sense,
-        tail=LogTail(event_log, node.bus),
-        drain=node.ask_to_drain,
-    )
-    routes = core_routes()
-    for role in played:
-        for name, executor in role.executors(services).items():
-            engine.builtins.register(name, executor)
-        routes.add(role.payloads(services))
-    sessions = Sessions()
-    health = Health(identity, sessions, lambda: check_readiness(node.database))
+    services = node.services = _services(node, identity)
+    node.authenticator = authenticator
+    node.routes = _routes(node, played)
+    node.sessions = Sessions()
+    node.health = Health(identity, node.sessions, node.check_readiness)
+    tasks = await stack.enter_async_context(anyio.create_task_group())
+    stack.callback(tasks.cancel_scope.cancel)
+    if len(played) == 1 and (companion := played[0].companion(node)) is not None:
+        node.companion = await stack.enter_async_context(companion)
     node.server = await stack.enter_async_context(
         open_server(
             node.settings,
             services,
             authenticator=authenticator,
-            routes=routes,
-            sessions=sessions,
-            health=health,
+            routes=node.routes,
+            sessions=node.sessions,
+            health=node.health,
             http_routes=[route for role in played for route in role.http_routes(services)],
             grpc_handlers=[handler for role in played for handler in role.grpc_handlers(services)],
         )
     )
-    tasks = await stack.enter_async_context(anyio.create_task_group())
-    stack.callback(tasks.cancel_scope.cancel)
     components = [
         Component("seeds", node.seed_new_users),
         *(component for role in played for component in role.components(services)),
     ]
     for name in ("database", "engine", "automations", "server"):
-        health.components[name] = True
+        node.health.components[name] = True
     for component in components:
-        tasks.start_soon(_run_component, component, health.components, name=f"node: {component.name}")
+        tasks.start_soon(_run_component, component, node.health.components, name=f"node: {component.name}")
+
+
+def _services(node: Node, identity: NodeIdentity) -> Services:
+    from memql.events.log import EventLog
+    from memql.events.masking import SecretMask
+    from memql.lang import sense
+    from memql.server.ports import Services
+    from memql.server.subscriptions.tail import LogTail
+
+    engine = node.engine
+    return Services(
+        identity=identity,
+        engine=engine,
+        bus=node.bus,
+        version=version("memql-core"),
+        settings=node.settings,
+        database=node.database,
+        tools=engine.tools,
+        policies=engine.policies,
+        automations=node.automations,
+        sense=sense,
+        tail=LogTail(EventLog(node.database, SecretMask(lambda: engine.catalog)), node.bus),
+        drain=node.ask_to_drain,
+    )
+
+
+def _routes(node: Node, played: Sequence[Role]) -> RouteTable:
+    from memql.server.handlers import core_routes
+
+    routes = core_routes()
+    for role in played:
+        for name, executor in role.executors(node.services).items():
+            node.engine.builtins.register(name, executor)
+        routes.add(role.payloads(node.services))
+    return routes
 
 
 async def _run_component(component: Component, running: dict[str, bool]) -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["cursor_key", "open_store"]
 
 _LATER = ("memql.engine.assembly", "memql.engine.write", "memql.automations", "memql.server.server")
-_MAX_CONNECTIONS = 16
 
 
 async def open_store(stack: AsyncExitStack, settings: Settings) -> tuple[Database, Catalog]:
@@ -70,7 +69,8 @@ async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
     from memql.graph.migrator import migrate
 
     direct = settings.direct_dsn or dsn
-    database = await stack.enter_async_context(Database.open(dsn, direct_dsn=direct, max_size=_MAX_CONNECTIONS))
+    size = settings.database_max_connections
+    database = await stack.enter_async_context(Database.open(dsn, direct_dsn=direct, max_size=size))
     if settings.migrates_on_start:
         await migrate(database)
     return database

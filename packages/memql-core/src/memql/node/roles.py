@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from memql.errors import Code, MemqlError
 
@@ -19,10 +20,20 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from memql.engine.ports import BuiltinExecutor
+    from memql.node.node import Node
     from memql.server.ports import Authenticator, Services
     from memql.server.routing import Route
 
-__all__ = ["DEFAULT_TYPE", "ENTRY_POINTS", "Choice", "Component", "Role", "choose_roles", "installed_roles"]
+__all__ = [
+    "DEFAULT_TYPE",
+    "ENTRY_POINTS",
+    "Choice",
+    "Companion",
+    "Component",
+    "Role",
+    "choose_roles",
+    "installed_roles",
+]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +47,18 @@ class Component:
 
     name: str
     run: Callable[[], Awaitable[None]]
+
+
+class Companion(Protocol):
+    """What a node of one role lives beside: the mesh. A process that plays every role has none."""
+
+    def checks(self) -> Sequence[tuple[str, bool]]:
+        """Readiness checks by name and outcome; asked often, so they look at what is known already."""
+        ...
+
+    async def drain(self) -> None:
+        """End gracefully; called after the node's own streams have ended."""
+        ...
 
 
 class Role:
@@ -77,6 +100,11 @@ class Role:
     def components(self, services: Services) -> Iterable[Component]:
         """Background loops."""
         return ()
+
+    def companion(self, node: Node) -> AbstractAsyncContextManager[Companion] | None:
+        """What runs beside a node that plays this role alone: entered when all routes are known, before the node
+        listens and is ready; left after its listeners are closed."""
+        return None
 
 
 def installed_roles() -> Mapping[str, EntryPoint]:

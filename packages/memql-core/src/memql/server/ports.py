@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memql.auth import Actor
 from memql.automations.events import RunEvent
+from memql.config import Settings
 from memql.engine.context import RequestContext
 from memql.engine.logic.policies import PolicyOutcome
 from memql.engine.result import Result
 from memql.engine.tools.dispatch import ClientExecution, ToolOutcome
 from memql.events import Bus, Event
+from memql.graph.database import Database
 from memql.lang.catalog import Catalog, Tool
 from memql.server.sense_ports import Sense
 
@@ -166,6 +168,8 @@ class Services:
     engine: Engine
     bus: Bus
     version: str
+    settings: Settings = field(default_factory=Settings)
+    database: Database | None = None
     tools: Tools | None = None
     policies: Policies | None = None
     automations: Automations | None = None

@@ -81,7 +81,8 @@ class Feed:
         if tail is None and resume:
             raise MemqlError(Code.INVALID_ARGUMENT, "config.resumeAfter goes with graph events only")
         capacity = session.limits.event_queue
-        async with session.services.bus.subscribe(texts, capacity=capacity, name=f"{session.id}/{self.id}") as live:
+        name = f"{session.id}/{self.id}"
+        async with session.services.bus.subscribe(texts, capacity=capacity, name=name, takes_demanded=True) as live:
             if tail is not None:
                 await self._locate(tail, resume)
             await self._acknowledge(texts)

@@ -73,7 +73,7 @@ class LogTail:
         """Follow until cancelled; a database that cannot be reached is asked again at the next poll."""
         while True:
             await self._followed.wait()
-            async with self._bus.subscribe("graph.#", capacity=_SEEN, name="log tail") as live:
+            async with self._bus.subscribe("graph.#", capacity=_SEEN, name="log tail", takes_demanded=True) as live:
                 await self._follow(live)
             self._followed = anyio.Event()
 

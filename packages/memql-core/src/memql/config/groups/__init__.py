@@ -1,0 +1,1 @@
+"""The settings by theme; :class:`memql.config.Settings` is all of them."""

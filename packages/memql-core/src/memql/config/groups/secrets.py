@@ -1,0 +1,37 @@
+"""Settings of keys and of the genesis envelope."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memql.config.groups.declaration import Group, setting
+from memql.config.value_types import Flag
+
+__all__ = ["SecretSettings"]
+
+
+class SecretSettings(Group):
+    """Keys and envelope."""
+
+    master_key: str = setting(
+        "MEMQL_MASTER_KEY",
+        default="",
+        doc="64 hex digits that seal stored secrets and the genesis envelope",
+        secret=True,
+        pattern=r"^([0-9A-Fa-f]{64})?$",
+    )
+    operator_token: str = setting(
+        "MEMQL_OPERATOR_TOKEN",
+        default="",
+        doc="credential of the Operator scheme; off unless set",
+        secret=True,
+    )
+    genesis_autoload: Flag = setting(
+        "MEMQL_GENESIS_AUTOLOAD", default=False, doc="whether the genesis envelope is opened at start"
+    )
+    genesis_b64: str = setting("MEMQL_GENESIS_B64", default="", doc="the genesis envelope, base64", secret=True)
+    genesis_path: Path | None = setting(
+        "MEMQL_GENESIS_PATH",
+        default=None,
+        doc="file of the genesis envelope; genesis.znas in ~/.memql unless set",
+    )
