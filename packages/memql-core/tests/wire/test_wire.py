@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from memql.wire import _proto
 from memql.wire.frames import (
     EventFrame,
     QueryRequest,
@@ -44,7 +43,6 @@ from memql.wire.protobuf import MalformedMessageError, fields
 from memql.wire.protojson import ProtoJsonError, decode, encode
 from memql.wire.structs import decode_struct, encode_struct, from_struct, to_struct
 
-GENERATED = Path(next(iter(_proto.__path__)))
 PROTO = Path(__file__).resolve().parents[2] / "proto"
 
 values = st.recursive(
@@ -59,14 +57,16 @@ values = st.recursive(
 objects = st.dictionaries(st.text(), values, max_size=5)
 
 
-def test_the_generated_messages_are_current() -> None:
+@pytest.mark.parametrize("protocol", ["CLIENT", "NODE"])
+def test_the_generated_messages_are_current(protocol: str) -> None:
     """``make proto`` was run after the last change of a ``.proto`` file."""
     spec = importlib.util.spec_from_file_location("generate", PROTO / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert (GENERATED / generate.DIGEST).read_text().strip() == generate.digest(PROTO)
+    sources, target = getattr(generate, protocol)
+    assert (target / generate.DIGEST).read_text().strip() == generate.digest(sources)
 
 
 def test_payload_numbers_are_those_of_the_protocol() -> None:

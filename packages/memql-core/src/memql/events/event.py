@@ -9,12 +9,22 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Event"]
+__all__ = ["Event", "from_micros", "to_micros"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The moment so many microseconds after 1970, UTC."""
+    return _EPOCH + micros * _MICROSECOND
 
 
 class Event:
@@ -141,14 +151,14 @@ class Event:
     def timestamp(self) -> datetime:
         """When it happened."""
         if self._timestamp is None:
-            self._timestamp = _EPOCH + self._micros * _MICROSECOND
+            self._timestamp = from_micros(self._micros)
         return self._timestamp
 
     @property
     def micros(self) -> int:
         """When it happened, as microseconds since 1970."""
         if not self._micros and self._timestamp is not None:
-            self._micros = (self._timestamp - _EPOCH) // _MICROSECOND
+            self._micros = to_micros(self._timestamp)
         return self._micros
 
     @property

@@ -33,8 +33,10 @@ __all__ = [
     "QueryRequest",
     "RowsChunk",
     "decode_client",
+    "decode_frame",
     "decode_server",
     "encode_client",
+    "encode_entries",
     "encode_server",
     "encode_server_rows",
 ]
@@ -83,7 +85,7 @@ def decode_client(data: bytes) -> Frame:
 
     :raises MalformedMessageError: for bytes that are no envelope.
     """
-    return _decode(data, CLIENT)
+    return decode_frame(data, CLIENT)
 
 
 def decode_server(data: bytes) -> Frame:
@@ -91,13 +93,12 @@ def decode_server(data: bytes) -> Frame:
 
     :raises MalformedMessageError: for bytes that are no envelope.
     """
-    return _decode(data, SERVER)
+    return decode_frame(data, SERVER)
 
 
 def encode_client(message_id: str, number: int, body: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
     """A ``MemqlClientMessage`` around the bytes of payload ``number``."""
-    entries = [_entry(key, value) for key, value in (metadata or {}).items()]
-    return b"".join((text_field(1, message_id), *entries, bytes_field(number, body)))
+    return b"".join((text_field(1, message_id), *encode_entries(metadata or {}), bytes_field(number, body)))
 
 
 def encode_server(message_id: str, correlate_to: str, number: int, body: bytes) -> bytes:
@@ -112,7 +113,12 @@ def encode_server_rows(message_id: str, correlate_to: str, number: int, chunk: R
     return b"".join((text_field(1, message_id), text_field(2, correlate_to), head, before, chunk.json))
 
 
-def _decode(data: bytes, table: PayloadTable) -> Frame:
+def decode_frame(data: bytes, table: PayloadTable) -> Frame:
+    """Open an envelope: every one of the protocol has the same first three fields and then the payload.
+
+    :param table: the payloads it may have.
+    :raises MalformedMessageError: for bytes that are no envelope.
+    """
     message_id = correlate_to = name = ""
     metadata: dict[str, str] = {}
     number, body = 0, b""
@@ -136,8 +142,9 @@ def _body(value: int | bytes) -> bytes:
     return value
 
 
-def _entry(key: str, value: str) -> bytes:
-    return bytes_field(_METADATA, text_field(1, key) + text_field(2, value))
+def encode_entries(metadata: Mapping[str, str]) -> list[bytes]:
+    """The metadata of an envelope."""
+    return [bytes_field(_METADATA, text_field(1, key) + text_field(2, value)) for key, value in metadata.items()]
 
 
 def _read_entry(data: bytes) -> tuple[str, str]:

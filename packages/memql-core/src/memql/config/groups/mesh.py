@@ -27,6 +27,11 @@ class MeshSettings(Group):
         doc="shared secret that the identity service gives a node credential for",
         secret=True,
     )
+    mesh_routes: str = setting(
+        "MEMQL_MESH_ROUTES",
+        default="",
+        doc="events that also leave a node, pattern=target,... (types joined by +, all or block); the same everywhere",
+    )
     mesh_heartbeat: float = setting(
         "MEMQL_MESH_HEARTBEAT_SECONDS", default=5.0, doc="seconds between heartbeats to a peer", gt=0
     )

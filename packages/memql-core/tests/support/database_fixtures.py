@@ -74,4 +74,4 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def ops_tree() -> Sources:
     """The worked example tree over the packaged one; ``load_tree(ops_tree).require()`` is its catalog."""
-    return read_sources([Path(__file__).parent / "trees" / "ops"])
+    return read_sources([Path(__file__).parent.parent / "trees" / "ops"])

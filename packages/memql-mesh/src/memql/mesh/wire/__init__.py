@@ -1,0 +1,1 @@
+"""What travels between nodes: envelopes, messages, and the batches of events."""

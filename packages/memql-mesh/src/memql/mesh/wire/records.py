@@ -1,0 +1,174 @@
+"""Events on their way between nodes: the record, the batch, and the single frame for peers that take no batches (spec
+"Push").
+
+A batch is a MessagePack array of records, and a record an array of its members: nothing is named on the wire, and a
+payload is copied, not parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from memql.errors import Code, MemqlError
+from memql.events import Event, EventKind
+from memql.events.event import from_micros, to_micros
+from memql.events.kinds import kind_number
+from memql.mesh.wire.messages import AutomationLink, EventCause, EventForward, Struct
+from memql.wire.structs import decode_struct, encode_struct
+
+__all__ = ["MAX_HOPS", "Record", "decode_batch", "encode_batch", "from_forward", "record_of", "to_event", "to_forward"]
+
+MAX_HOPS: Final = 16
+"""A record that was handed on so often is handed on no more, whatever its time to live says."""
+
+_KIND_NAMES: Final = {kind.value: kind.name for kind in EventKind}
+
+
+class Record(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """One event as it travels.
+
+    ``micros`` is when it happened, microseconds since 1970. ``origin`` is the node that published it first, ``ttl``
+    how many nodes may still hand it on and ``hops`` how many streams it has crossed, this one included. ``payload``
+    is JSON. ``cause`` are the automations that led to it. ``demanded`` says it comes because the receiver's clients
+    asked for it.
+    """
+
+    id: str
+    topic: str
+    kind: int
+    micros: int
+    origin: str
+    ttl: int
+    hops: int
+    log_seq: int | None
+    payload: bytes
+    cause: str = ""
+    demanded: bool = False
+    actor: str = ""
+
+    def handed_on(self, *, demanded: bool) -> Record:
+        """The record as the next node gets it."""
+        return Record(
+            self.id,
+            self.topic,
+            self.kind,
+            self.micros,
+            self.origin,
+            self.ttl - 1,
+            self.hops + 1,
+            self.log_seq,
+            self.payload,
+            self.cause,
+            demanded,
+            self.actor,
+        )
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Record]).decode
+
+
+def encode_batch(records: Sequence[Record]) -> bytes:
+    """The bytes of a batch."""
+    return _encode(records)
+
+
+def decode_batch(data: bytes) -> list[Record]:
+    """The records of a batch.
+
+    :raises MemqlError: ``INVALID_ARGUMENT`` for bytes that are none.
+    """
+    try:
+        return _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MemqlError(Code.INVALID_ARGUMENT, f"an event batch cannot be read: {error}") from error
+
+
+def record_of(event: Event, *, node: str, ttl: int, demanded: bool = False) -> Record:
+    """A local event as its first peers get it.
+
+    :raises TypeError: when its payload has no JSON form.
+    """
+    return Record(
+        event.id,
+        event.topic,
+        kind_number(event.kind),
+        event.micros,
+        node,
+        ttl,
+        1,
+        event.log_seq,
+        event.json,
+        event.cause,
+        demanded,
+        event.actor,
+    )
+
+
+def to_event(record: Record) -> Event:
+    """The event that a record carries, for the bus of this node."""
+    return Event.received(
+        record.id,
+        record.topic,
+        _KIND_NAMES.get(record.kind, "MESSAGE"),
+        record.micros,
+        record.payload,
+        record.actor,
+        record.origin,
+        record.log_seq,
+        record.cause,
+        record.demanded,
+    )
+
+
+def to_forward(record: Record) -> EventForward:
+    """A record for a peer that takes no batches. Its log position, actor and demand mark do not travel."""
+    chain = [AutomationLink(automation=name) for name in record.cause.split(">") if name]
+    return EventForward(
+        event_id=record.id,
+        topic=record.topic,
+        kind=record.kind,
+        ts=from_micros(record.micros),
+        payload=Struct.parse(encode_struct(msgspec.json.decode(record.payload, type=dict))),
+        origin_node_id=record.origin,
+        ttl=record.ttl,
+        cause=EventCause(depth=len(chain), chain=chain) if chain else None,
+        hops=record.hops,
+    )
+
+
+def from_forward(message: EventForward) -> Record:
+    """The record of a single event; a peer of before ``hops`` counts as the origin.
+
+    :raises MemqlError: ``INVALID_ARGUMENT`` when it has no id, topic or payload.
+    """
+    if not message.event_id or not message.topic or message.payload is None:
+        raise MemqlError(Code.INVALID_ARGUMENT, "a forwarded event needs an event_id, a topic and a payload")
+    moment = message.ts or datetime.now(UTC)
+    return Record(
+        message.event_id,
+        message.topic,
+        message.kind,
+        to_micros(moment),
+        message.origin_node_id,
+        message.ttl,
+        message.hops or 1,
+        _log_seq(message.event_id),
+        msgspec.json.encode(decode_struct(bytes(message.payload))),
+        _chain(message.cause.chain if message.cause else ()),
+    )
+
+
+def _chain(links: Iterable[AutomationLink]) -> str:
+    return ">".join(link.automation for link in links)
+
+
+def _log_seq(event_id: str) -> int | None:
+    """The log position that the id of a graph event names."""
+    kind, _, rest = event_id.partition(":")
+    number = rest.partition(":")[0]
+    return int(number) if kind == "g" and number.isdecimal() else None
