@@ -19,7 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from memql.client._codec import decode_error, encode_message, encode_payload, rows_of_chunk
 from memql.client._transport import StreamLostError, Transport
 from memql.client.model import ServerInfo
-from memql.errors import Code, MemqlError
+from memql.errors import Code, MemqlError, first_of
 from memql.wire import messages
 from memql.wire.frames import Frame, decode_server
 from memql.wire.protobuf import MalformedMessageError
@@ -190,10 +190,10 @@ class Link:
                 await self._read()
                 group.cancel_scope.cancel()
         except* StreamLostError as lost:
-            first = _first(lost)
+            first = first_of(lost)
             self.error, self.unexplained = first.error, first.unexplained
         except* MalformedMessageError as malformed:
-            self.error = MemqlError(Code.INTERNAL, f"the server sent a malformed frame: {_first(malformed)}")
+            self.error = MemqlError(Code.INTERNAL, f"the server sent a malformed frame: {first_of(malformed)}")
         finally:
             self._end()
             with anyio.move_on_after(2, shield=True):
@@ -399,10 +399,3 @@ class Link:
 
 def _timed_out(timeout: float) -> MemqlError:
     return MemqlError(Code.TIMEOUT, f"no answer within {timeout:g} s; the request was cancelled", retryable=True)
-
-
-def _first(group: ExceptionGroup[_E]) -> _E:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error  # type: ignore[return-value]

@@ -104,7 +104,8 @@ def _parse(entry: str) -> Rule:
     if not sign or not pattern or not target:
         raise MemqlError(
             Code.CONFIG_INVALID,
-            f"MEMQL_MESH_ROUTES has {entry!r}; expected pattern=target, the target node types joined by +, all or block",
+            f"MEMQL_MESH_ROUTES has {entry!r}; expected pattern=target, a target being node types joined by +, all or "
+            "block",
         )
     try:
         compile_pattern(pattern)

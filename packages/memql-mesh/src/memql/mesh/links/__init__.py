@@ -1,0 +1,1 @@
+"""Streams to peers: how they begin, carry, and end."""

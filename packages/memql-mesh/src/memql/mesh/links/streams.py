@@ -1,0 +1,187 @@
+"""Both ends of ``NodeService.Stream`` on grpc.aio, as envelopes of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+import anyio
+import grpc
+import grpc.aio
+
+from memql.errors import Code, MemqlError
+from memql.mesh.wire.envelopes import METHOD
+
+__all__ = ["MAX_MESSAGE_BYTES", "AcceptedStream", "Stream", "StreamLostError", "dial"]
+
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of one envelope, both ways: deltas of a turn may carry screenshots."""
+
+_STATUS_PATIENCE: Final = 1.0
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Each dial has its own back-off, which is ours.
+    ("grpc.use_local_subchannel_pool", 1),
+    # Peers are named by address; a proxy of the environment is for the outside.
+    ("grpc.enable_http_proxy", 0),
+)
+_ENDED: Final = (grpc.RpcError, grpc.aio.BaseError)
+"""What the accepting end raises for a stream that is over, whoever ended it."""
+
+_CODES: Final[Mapping[grpc.StatusCode, Code]] = {
+    grpc.StatusCode.UNAUTHENTICATED: Code.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED: Code.FORBIDDEN,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Code.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED: Code.UNIMPLEMENTED,
+    grpc.StatusCode.INVALID_ARGUMENT: Code.INVALID_ARGUMENT,
+}
+
+
+class StreamLostError(Exception):
+    """The stream is gone; ``error`` says why, None when the other side ended it in good order."""
+
+    def __init__(self, error: MemqlError | None = None) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Stream(Protocol):
+    """One end of a stream: read by one task, written by one other."""
+
+    async def read(self) -> bytes:
+        """The next envelope.
+
+        :raises StreamLostError: when the stream is gone.
+        """
+        ...
+
+    async def write(self, envelope: bytes) -> None:
+        """Send an envelope; returns when there is room for the next.
+
+        :raises StreamLostError: when the stream is gone.
+        """
+        ...
+
+
+class AcceptedStream:
+    """The end that was dialed."""
+
+    def __init__(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        self._context = context
+
+    async def read(self) -> bytes:
+        """See :class:`Stream`."""
+        try:
+            data: Any = await self._context.read()
+        except _ENDED as error:
+            raise StreamLostError(_broken(str(error))) from error
+        if data is grpc.aio.EOF:
+            raise StreamLostError
+        assert isinstance(data, bytes)
+        return data
+
+    async def write(self, envelope: bytes) -> None:
+        """See :class:`Stream`."""
+        try:
+            await self._context.write(envelope)
+        except _ENDED as error:
+            raise StreamLostError(_broken(str(error))) from error
+
+
+class _DialedStream:
+    """The end that dialed."""
+
+    def __init__(self, call: Any, address: str) -> None:
+        self._call = call
+        self._address = address
+
+    async def read(self) -> bytes:
+        """See :class:`Stream`."""
+        try:
+            data: Any = await self._call.read()
+        except grpc.aio.AioRpcError:
+            raise await self._lost() from None
+        if data is grpc.aio.EOF:
+            raise await self._lost()
+        assert isinstance(data, bytes)
+        return data
+
+    async def write(self, envelope: bytes) -> None:
+        """See :class:`Stream`."""
+        try:
+            await self._call.write(envelope)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            raise await self._lost() from None
+
+    async def _lost(self) -> StreamLostError:
+        """Why it ended: a failed write does not know, the status of the call does once it has arrived."""
+        code, text = grpc.StatusCode.UNAVAILABLE, "the connection broke"
+        with anyio.move_on_after(_STATUS_PATIENCE):
+            code, text = await self._call.code(), await self._call.details()
+        if code is grpc.StatusCode.OK:
+            return StreamLostError()
+        message = text or code.name.lower().replace("_", " ")
+        return StreamLostError(MemqlError(_CODES.get(code, Code.UNAVAILABLE), f"{self._address}: {message}"))
+
+
+@asynccontextmanager
+async def dial(
+    address: str, *, authorization: str, credentials: grpc.ChannelCredentials | None, timeout: float
+) -> AsyncIterator[Stream]:
+    """Open a stream to a node; closed with the block.
+
+    :param address: ``host:port``.
+    :param authorization: the whole header; empty for none.
+    :param timeout: seconds for the connection to come about.
+    :raises MemqlError: ``UNAVAILABLE`` when nothing answers there.
+    """
+    async with _channel(address, credentials) as channel:
+        await _connected(channel, address, timeout)
+        metadata: Sequence[tuple[str, str]] = (("authorization", authorization),) if authorization else ()
+        call: Any = channel.stream_stream(METHOD)(metadata=metadata)
+        try:
+            # A write that finds the call refused would hide why; a node that takes it says so before anything else.
+            with anyio.move_on_after(_STATUS_PATIENCE):
+                await call.initial_metadata()
+            yield _DialedStream(call, address)
+        finally:
+            call.cancel()
+            # gRPC's poller outlives the event loop: nothing of the call may be under way when the loop ends.
+            with anyio.move_on_after(_STATUS_PATIENCE, shield=True):
+                await call.code()
+
+
+@asynccontextmanager
+async def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> AsyncIterator[grpc.aio.Channel]:
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(address, options=list(_OPTIONS))
+    else:
+        channel = grpc.aio.secure_channel(address, credentials, options=list(_OPTIONS))
+    try:
+        yield channel
+    finally:
+        with anyio.CancelScope(shield=True):
+            await channel.close()
+
+
+async def _connected(channel: grpc.aio.Channel, address: str, timeout: float) -> None:
+    try:
+        with anyio.fail_after(timeout):
+            state = channel.get_state(try_to_connect=True)
+            while state is not grpc.ChannelConnectivity.READY:
+                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    raise _broken(f"nothing answers at {address}")
+                await channel.wait_for_state_change(state)
+                state = channel.get_state(try_to_connect=True)
+    except TimeoutError:
+        raise _broken(f"no connection to {address} within {timeout:g} s") from None
+
+
+def _broken(reason: str) -> MemqlError:
+    return MemqlError(Code.UNAVAILABLE, reason)
