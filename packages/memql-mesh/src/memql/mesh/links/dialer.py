@@ -12,9 +12,9 @@ import anyio
 from memql.errors import Code, MemqlError
 from memql.mesh.links.backoff import Backoff
 from memql.mesh.links.gate import Credential
-from memql.mesh.links.handshake import greet
+from memql.mesh.links.handshake import Welcome, greet
 from memql.mesh.links.link import Link
-from memql.mesh.links.streams import StreamLostError, dial
+from memql.mesh.links.streams import Stream, StreamLostError, dial
 from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Peers
@@ -96,9 +96,8 @@ class Dialer:
             self.address,
             authorization=authorization,
             credentials=self._credential.channel_credentials(),
-            timeout=self._options.handshake,
         ) as stream:
-            answer = await greet(stream, self._own(), self._parent_id(), self._options.handshake)
+            answer = await self._greet(stream)
             self.peer_id = answer.card.id
             if (other := self._switchboard.dialed(answer.card.id)) is not None:
                 return other
@@ -106,6 +105,14 @@ class Dialer:
             link = Link(stream, self._with_address(answer.card), dialed=True, options=self._options)
             await self._carry(link)
         return None
+
+    async def _greet(self, stream: Stream) -> Welcome:
+        limit = self._options.handshake
+        try:
+            with anyio.fail_after(limit):
+                return await greet(stream, self._own(), self._parent_id(), limit)
+        except TimeoutError:
+            raise MemqlError(Code.UNAVAILABLE, f"{self.address} does not answer within {limit:g} s") from None
 
     def _with_address(self, card: Card) -> Card:
         return Card(

@@ -132,17 +132,15 @@ class _DialedStream:
 
 @asynccontextmanager
 async def dial(
-    address: str, *, authorization: str, credentials: grpc.ChannelCredentials | None, timeout: float
+    address: str, *, authorization: str, credentials: grpc.ChannelCredentials | None
 ) -> AsyncIterator[Stream]:
-    """Open a stream to a node; closed with the block.
+    """A stream to a node; closed with the block. Whether anybody answers shows at the first read or write.
 
     :param address: ``host:port``.
     :param authorization: the whole header; empty for none.
-    :param timeout: seconds for the connection to come about.
-    :raises MemqlError: ``UNAVAILABLE`` when nothing answers there.
     """
     async with _channel(address, credentials) as channel:
-        await _connected(channel, address, timeout)
+        # The state of the channel is not watched: a watch cannot be cancelled, and would outlive the event loop.
         metadata: Sequence[tuple[str, str]] = (("authorization", authorization),) if authorization else ()
         call: Any = channel.stream_stream(METHOD)(metadata=metadata)
         try:
@@ -168,19 +166,6 @@ async def _channel(address: str, credentials: grpc.ChannelCredentials | None) ->
     finally:
         with anyio.CancelScope(shield=True):
             await channel.close()
-
-
-async def _connected(channel: grpc.aio.Channel, address: str, timeout: float) -> None:
-    try:
-        with anyio.fail_after(timeout):
-            state = channel.get_state(try_to_connect=True)
-            while state is not grpc.ChannelConnectivity.READY:
-                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                    raise _broken(f"nothing answers at {address}")
-                await channel.wait_for_state_change(state)
-                state = channel.get_state(try_to_connect=True)
-    except TimeoutError:
-        raise _broken(f"no connection to {address} within {timeout:g} s") from None
 
 
 def _broken(reason: str) -> MemqlError:
