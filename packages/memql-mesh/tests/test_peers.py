@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Change, Health, Peers
@@ -166,5 +166,5 @@ class PeerMachine(RuleBasedStateMachine):
         assert self.table.peers.get("me") is None
 
 
-TestPeerMachine = PeerMachine.TestCase
-TestPeerMachine.settings = settings(max_examples=60, deadline=None)
+def test_whatever_happens_the_table_is_right_and_its_changes_tell_all() -> None:
+    run_state_machine_as_test(PeerMachine, settings=settings(max_examples=60, deadline=None))
