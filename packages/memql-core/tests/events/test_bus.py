@@ -169,3 +169,14 @@ async def test_a_received_event_reads_its_payload_when_asked() -> None:
     assert came.payload == {"n": 1}
     assert came.timestamp.isoformat() == "2023-11-14T22:13:20.000001+00:00"
     assert came == came.replace() != came.replace(origin="")
+
+
+async def test_the_demand_of_a_bus_is_what_its_clients_ask_for() -> None:
+    bus, told = Bus(), []
+    bus.on_demand(lambda: told.append(bus.demand))
+    async with bus.subscribe("x.#"), bus.subscribe(["a.#", "b"], demands=True):
+        async with bus.subscribe("a.#", demands=True):
+            assert bus.demand == {"a.#", "b"}
+        assert bus.demand == {"a.#", "b"}
+    assert bus.demand == frozenset()
+    assert told == [{"a.#", "b"}, frozenset()]

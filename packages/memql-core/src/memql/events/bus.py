@@ -6,7 +6,7 @@ Not thread-safe: publish and subscribe on the event loop's thread.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,19 +71,28 @@ class Subscription:
         "_reading",
         "_ready",
         "capacity",
+        "demands",
         "name",
         "patterns",
         "takes_demanded",
     )
 
     def __init__(
-        self, bus: Bus, patterns: tuple[Pattern, ...], capacity: int, name: str, *, takes_demanded: bool
+        self,
+        bus: Bus,
+        patterns: tuple[Pattern, ...],
+        capacity: int,
+        name: str,
+        *,
+        takes_demanded: bool,
+        demands: bool,
     ) -> None:
         """Use :meth:`Bus.subscribe`."""
         self.patterns = patterns
         self.capacity = capacity
         self.name = name
         self.takes_demanded = takes_demanded
+        self.demands = demands
         self._bus = bus
         self._queue: deque[tuple[int, Event]] = deque(maxlen=capacity)
         self._ready = asyncio.Event()
@@ -163,6 +172,8 @@ class Bus:
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._demanded_by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._taps: tuple[Callable[[Event], None], ...] = ()
+        self._demand: Counter[str] = Counter()
+        self._demand_listeners: list[Callable[[], None]] = []
         self._live: dict[int, Subscription] = {}
         self._published = 0
         self._delivered = 0
@@ -199,18 +210,30 @@ class Bus:
         capacity: int = 256,
         name: str = "subscription",
         takes_demanded: bool = False,
+        demands: bool = False,
     ) -> Subscription:
         """A subscription to one or several patterns, registered by ``async with``.
 
         :param capacity: how many events may wait; when more come the oldest go, and the next delivery says
             so.
         :param takes_demanded: also get events that were brought to this node for its clients only.
+        :param demands: have such events brought: the patterns are part of :attr:`demand`.
         :raises MemqlError: ``INVALID_ARGUMENT`` for a pattern that is none, or a capacity below 1.
         """
         compiled = compile_patterns(patterns)
         if capacity < 1 or not compiled:
             raise MemqlError(Code.INVALID_ARGUMENT, "a subscription needs at least one pattern and room for one event")
-        return Subscription(self, compiled, capacity, name, takes_demanded=takes_demanded)
+        takes = takes_demanded or demands
+        return Subscription(self, compiled, capacity, name, takes_demanded=takes, demands=demands)
+
+    @property
+    def demand(self) -> frozenset[str]:
+        """The patterns that clients of this node have subscribed to, wherever the events happen."""
+        return frozenset(self._demand)
+
+    def on_demand(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when :attr:`demand` has changed; it must not wait or raise."""
+        self._demand_listeners.append(listener)
 
     def statistics(self) -> BusStatistics:
         """Counts since start."""
@@ -231,6 +254,8 @@ class Bus:
         for root in _roots(subscription):
             self._by_root.setdefault(root, []).append(subscription)
         self._forget_targets()
+        if subscription.demands:
+            self._change_demand(subscription, 1)
 
     def _unregister(self, subscription: Subscription) -> None:
         if self._live.pop(id(subscription), None) is None:
@@ -242,6 +267,18 @@ class Bus:
             if not others:
                 del self._by_root[root]
         self._forget_targets()
+        if subscription.demands:
+            self._change_demand(subscription, -1)
+
+    def _change_demand(self, subscription: Subscription, by: int) -> None:
+        before = len(self._demand)
+        for pattern in subscription.patterns:
+            self._demand[pattern.text] += by
+            if not self._demand[pattern.text]:
+                del self._demand[pattern.text]
+        if len(self._demand) != before:
+            for listener in self._demand_listeners:
+                listener()
 
     def _forget_targets(self) -> None:
         self._by_topic.clear()

@@ -16,6 +16,7 @@ class Options:
     ``silence`` is how long a dialed stream may bring nothing before it is torn down. ``stable_after`` is how long a
     stream must have lived for the next dial to start over with the shortest wait. ``parent_patience`` is how many
     dials of a parent may fail before another one is chosen. ``cursor_save`` bounds how often a cursor is written.
+    ``own_grace`` is how long an event that is found in the log waits for its push, or for its own writer to publish it.
     """
 
     heartbeat: float = 5.0
@@ -44,7 +45,7 @@ class Options:
 
     read_every: float = 1.0
     read_batch: int = 256
-    own_grace: float = 2.0
+    own_grace: float = 0.25
     hint_every: float = 0.01
     hint_patience: float = 0.1
     cursor_save: float = 1.0

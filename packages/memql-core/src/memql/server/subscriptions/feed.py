@@ -82,7 +82,7 @@ class Feed:
             raise MemqlError(Code.INVALID_ARGUMENT, "config.resumeAfter goes with graph events only")
         capacity = session.limits.event_queue
         name = f"{session.id}/{self.id}"
-        async with session.services.bus.subscribe(texts, capacity=capacity, name=name, takes_demanded=True) as live:
+        async with session.services.bus.subscribe(texts, capacity=capacity, name=name, demands=True) as live:
             if tail is not None:
                 await self._locate(tail, resume)
             await self._acknowledge(texts)

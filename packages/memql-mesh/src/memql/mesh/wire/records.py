@@ -109,8 +109,11 @@ def record_of(event: Event, *, node: str, ttl: int, demanded: bool = False) -> R
     )
 
 
-def to_event(record: Record) -> Event:
-    """The event that a record carries, for the bus of this node."""
+def to_event(record: Record, *, demanded: bool = False) -> Event:
+    """The event that a record carries, for the bus of this node.
+
+    :param demanded: whether it is here for clients only.
+    """
     return Event.received(
         record.id,
         record.topic,
@@ -121,7 +124,7 @@ def to_event(record: Record) -> Event:
         record.origin,
         record.log_seq,
         record.cause,
-        record.demanded,
+        demanded,
     )
 
 

@@ -1,0 +1,233 @@
+"""Follows one durable source for one node: what no push has brought is published from here (spec "Durable substrate").
+
+The cursor belongs to the node, survives it, and never moves back: what happened while the node was away comes when it
+returns. It follows settled positions only, so that no late commit lands behind it.
+
+An event that is found here and was not pushed waits a moment before it is published. A push may be on its way; and an
+event of this very node is committed before it is published, so the database may know it first.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import anyio
+
+from memql.automations.cursors import Cursors
+from memql.errors import MemqlError
+from memql.events import Event
+from memql.events.horizon import Beginning, Horizon
+from memql.mesh import metrics
+from memql.mesh.options import Options
+
+__all__ = ["FROM_LOG", "Follower", "Source"]
+
+log = logging.getLogger(__name__)
+
+FROM_LOG: Final = "@log"
+"""The origin of events that were found in the database: some node wrote them, and no push said which."""
+
+_MOST_HELD: Final = 20_000
+_MANY_SEEN: Final = 4096
+_SHORTEST_PAUSE: Final = 0.02
+_MOST_POSITIONS: Final = 100_000
+"""How much one statement looks through, of which perhaps nothing is for this node: it must end in time."""
+
+
+class Source(Protocol):
+    """A numbered, durable sequence of events."""
+
+    name: str
+    horizon: Horizon
+
+    async def read(self, after: int, upto: int, limit: int, since: Beginning | None) -> Sequence[tuple[int, Event]]:
+        """Events with ``after < position <= upto`` that had not committed at ``since``, in order; fewer than
+        ``limit`` positions mean that is all."""
+        ...
+
+
+class _Held(NamedTuple):
+    """An event that waits for its push: since when, at which position."""
+
+    found: float
+    position: int
+    event: Event
+
+
+class Follower:
+    """See the module.
+
+    :param deliver: publishes an event on this node, or leaves it out if it is not for it.
+    :param known: whether an event has been published here.
+    :param clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        cursors: Cursors,
+        options: Options,
+        deliver: Callable[[Event], bool],
+        known: Callable[[str], bool],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source = source
+        self.delivered = 0
+        """How many events came from here and no other way."""
+        self._cursors = cursors
+        self._options = options
+        self._deliver = deliver
+        self._known = known
+        self._clock = clock
+        self._read_upto = 0
+        self._begun_at = 0
+        self._saved = 0
+        self._saved_at = float("-inf")
+        self._since: Beginning | None = None
+        self._held: deque[_Held] = deque()
+        self._came: dict[str, bool] = {}
+        self._seen: dict[str, int] = {}
+        self._highest_seen = 0
+        self._as_of = clock()
+        self._wanted = anyio.Event()
+
+    @property
+    def position(self) -> int:
+        """Everything up to here has been published or is not for this node."""
+        return self._held[0].position - 1 if self._held else self._read_upto
+
+    def behind(self) -> float:
+        """Seconds since everything that was there had been published."""
+        return self._clock() - self._as_of
+
+    def saw(self, event_id: str, position: int) -> None:
+        """An event of this source has come another way."""
+        if event_id in self._came:
+            self._came[event_id] = True
+        elif position > self._read_upto:
+            self._seen[event_id] = position
+            if len(self._seen) > _MANY_SEEN:
+                self._forget_passed()
+        if position > self._highest_seen:
+            self._highest_seen = position
+
+    def knows(self, position: int) -> bool:
+        """Whether something at or past a position has come, whichever way."""
+        return max(self._highest_seen, self._read_upto) >= position
+
+    def hurry(self) -> None:
+        """Look at once: something may be missing."""
+        self._wanted.set()
+
+    async def begin(self) -> None:
+        """Find the cursor of this node, or make one that begins now; saved before it returns.
+
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
+        """
+        self._saved, self._since = await self._cursors.create(self.source.name, self.source.horizon)
+        self._read_upto = self._saved
+        self._begun_at = await self.source.horizon.settled()
+        self._as_of = self._clock()
+
+    async def follow(self) -> None:
+        """Read and publish for ever; while the database is away, wait."""
+        while True:
+            try:
+                more = await self.catch_up()
+                await self._save_now_and_then()
+            except MemqlError as error:
+                log.warning("the %s cannot be followed: %s", self.source.name, error)
+                more = False
+            metrics.behind.labels(self.source.name).set(self.behind())
+            if not more:
+                await self._rest()
+
+    async def catch_up(self) -> bool:
+        """One batch; whether there may be more at once."""
+        horizon = self.source.horizon
+        settled = await horizon.settled()
+        as_of = horizon.as_of
+        more = False
+        if settled > self._read_upto and len(self._held) < _MOST_HELD:
+            more = await self._read(settled)
+        self._release()
+        self._note_progress(settled, as_of)
+        return more
+
+    async def save(self) -> None:
+        """Write the cursor down.
+
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
+        """
+        position = self.position
+        self._saved = max(position, await self._cursors.advance(self.source.name, position))
+        self._saved_at = self._clock()
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _read(self, settled: int) -> bool:
+        after, batch = self._read_upto, self._options.read_batch
+        if self._since is not None and self._since.upto <= after:
+            self._since = None
+        upto = min(settled, after + _MOST_POSITIONS)
+        found = await self.source.read(after, upto, batch, self._since)
+        now = self._clock()
+        for position, event in found:
+            self._take(position, event, now)
+        full = len({position for position, _ in found}) >= batch
+        self._read_upto = found[-1][0] if full else upto
+        return full or upto < settled
+
+    def _take(self, position: int, event: Event, now: float) -> None:
+        if self._seen.pop(event.id, None) is not None or self._known(event.id):
+            return
+        if position <= self._begun_at and not self._held:
+            # Written before this process began: no push of it is under way.
+            self._publish(event)
+        else:
+            self._held.append(_Held(now, position, event))
+            self._came[event.id] = False
+
+    def _release(self) -> None:
+        """Publish what has waited long enough and has not come meanwhile."""
+        due = self._clock() - self._options.own_grace
+        held = self._held
+        while held:
+            found, _, event = held[0]
+            came = self._came[event.id] or self._known(event.id)
+            if not came and found > due:
+                return
+            held.popleft()
+            del self._came[event.id]
+            if not came:
+                self._publish(event)
+
+    def _forget_passed(self) -> None:
+        """Events that are not for this node are seen, but never read."""
+        self._seen = {event_id: at for event_id, at in self._seen.items() if at > self._read_upto}
+
+    def _publish(self, event: Event) -> None:
+        event.origin = FROM_LOG
+        if self._deliver(event):
+            self.delivered += 1
+            metrics.events_from_log.labels(self.source.name).inc()
+
+    def _note_progress(self, settled: int, as_of: float) -> None:
+        if self.position >= settled:
+            self._as_of = max(self._as_of, as_of)
+
+    async def _save_now_and_then(self) -> None:
+        if self.position > self._saved and self._clock() - self._saved_at >= self._options.cursor_save:
+            await self.save()
+
+    async def _rest(self) -> None:
+        limit = min(self._options.read_every, self._options.own_grace) if self._held else self._options.read_every
+        await anyio.sleep(_SHORTEST_PAUSE)
+        with anyio.move_on_after(limit):
+            await self._wanted.wait()
+        self._wanted = anyio.Event()

@@ -1,0 +1,41 @@
+"""What ``/metrics`` tells about the mesh."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+__all__ = [
+    "behind",
+    "canary_age",
+    "cursor_gaps",
+    "duplicates",
+    "events_dropped",
+    "events_from_log",
+    "events_out",
+    "events_relayed",
+    "forwards",
+    "forwards_running",
+    "gaps",
+    "links",
+    "orphans",
+    "peers",
+    "undeliverable",
+]
+
+events_out = Counter("memql_mesh_events_sent_total", "Events of this node sent to peers, by event and peer")
+events_relayed = Counter("memql_mesh_events_relayed_total", "Events of other nodes handed on to peers")
+events_from_log = Counter(
+    "memql_mesh_events_from_log_total", "Events that no push had brought and the log did", ["source"]
+)
+events_dropped = Counter("memql_mesh_events_dropped_total", "Events that a peer took too slowly and that were not kept")
+duplicates = Counter("memql_mesh_duplicates_total", "Copies of events that were here already")
+undeliverable = Counter("memql_mesh_undeliverable_total", "Events without a JSON form, which could not leave")
+gaps = Counter("memql_mesh_gaps_total", "Batches that said that events before them are missing")
+cursor_gaps = Counter("memql_mesh_cursor_gaps_total", "Cursors that had fallen behind what is kept", ["source"])
+behind = Gauge("memql_mesh_behind_seconds", "Since when events may wait undelivered in the log", ["source"])
+canary_age = Gauge("memql_mesh_canary_age_seconds", "Since when no canary of another node has come")
+links = Gauge("memql_mesh_links", "Open streams to peers", ["side", "type"])
+peers = Gauge("memql_mesh_peers", "Known peers by health", ["health"])
+forwards = Counter("memql_mesh_forwards_total", "Requests forwarded to other nodes, by outcome", ["kind", "outcome"])
+forwards_running = Gauge("memql_mesh_forwards_running", "Forwarded requests that run on this node")
+orphans = Counter("memql_mesh_orphaned_answers_total", "Answers that nobody waits for any more")
