@@ -58,9 +58,8 @@ class Node:
             self.demand,
             self.board,  # type: ignore[arg-type]
             Options(),
-            saw=lambda event_id, _: self.told.append(event_id),
-            left=lambda event: None,
         )
+        self.bridge.saw = lambda event_id, _: self.told.append(event_id)
         self.taps = [self.bus.tap(self.bridge.publish), self.bus.tap(self._note)]
         for tap in self.taps:
             tap.__enter__()

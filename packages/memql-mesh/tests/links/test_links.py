@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from memql.errors import Code, MemqlError
 from memql.mesh.links.dialer import Dialer
 from memql.mesh.links.gate import Admission, Gate, OpenGate
 from memql.mesh.links.link import BATCHES, Link
-from memql.mesh.links.service import NodeService, listen
+from memql.mesh.links.service import NodeService, bind
 from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Health, Peers
@@ -65,7 +65,7 @@ class End:
 
     def __post_init__(self) -> None:
         self.peers = Peers(self.name, self.options)
-        self.board = Switchboard(self.peers, self._receive, NodeHeartbeat, self.options)
+        self.board = Switchboard(self.peers, self._receive, lambda link: NodeHeartbeat(), self.options)
         self.credential = Plain()
         self.address = ""
 
@@ -90,13 +90,10 @@ class End:
 
 @asynccontextmanager
 async def serving(end: End, gate: Gate | None = None, port: int = 0) -> AsyncIterator[NodeService]:
-    @contextmanager
-    def unwatched(link: Link, admission: Admission) -> Iterator[None]:
-        yield
-
-    service = NodeService(end.card, gate or OpenGate(), end.peers, end.board, end.options, unwatched)
-    async with listen(Address("127.0.0.1", port), service, None, 0.02) as address, anyio.create_task_group() as tasks:
-        end.address = str(address)
+    service = NodeService(end.card, gate or OpenGate(), end.peers, end.board, end.options)
+    async with bind(Address("127.0.0.1", port), None, 0.02) as listener, anyio.create_task_group() as tasks:
+        end.address = str(listener.address)
+        await listener.serve(service)
         tasks.start_soon(end.board.keep_beating)
         try:
             yield service
@@ -235,7 +232,7 @@ async def test_the_peers_of_a_peer_are_known_by_hearsay_and_introduced_later() -
             assert not known.observed
 
 
-class Tokens:
+class Tokens(OpenGate):
     """A gate that knows one good credential."""
 
     async def admit(self, authorization: str) -> Admission:

@@ -113,8 +113,8 @@ class Settings(
     @property
     def listeners(self) -> tuple[Address, ...]:
         """Every address this node listens on."""
-        more = () if self.metrics_address is None else (self.metrics_address,)
-        return (self.grpc_address, self.http_address, *more)
+        more = (self.metrics_address, self.node_service_address)
+        return (self.grpc_address, self.http_address, *(address for address in more if address is not None))
 
     def source_of(self, field: str) -> str:
         """Where a value came from: ``process``, ``genesis:b64``, ``genesis:path``, ``dotenv`` or ``default``.

@@ -36,11 +36,7 @@ Internal = Callable[[Link, Record], None]
 
 
 class Bridge:
-    """The bridge of one node.
-
-    :param saw: told of every event that is known here, by id and log position: what follows the log need not bring it.
-    :param left: told of every local event that rules send away, as a hint for who is not connected.
-    """
+    """The bridge of one node."""
 
     def __init__(
         self,
@@ -50,11 +46,12 @@ class Bridge:
         demand: Demand,
         switchboard: Switchboard,
         options: Options,
-        *,
-        saw: Callable[[str, int | None], None],
-        left: Callable[[Event], None],
     ) -> None:
         self.dedup = Dedup(options.dedup_size)
+        self.saw: Callable[[str, int | None], None] = lambda event_id, log_seq: None
+        """Told of every event that is known here, by id and log position: what follows the log need not bring it."""
+        self.left: Callable[[Event], None] = lambda event: None
+        """Told of every local event that rules send away, as a hint for who is not connected."""
         self.internal: dict[str, Internal] = {}
         """Who takes what under which internal topic."""
         self._own = own
@@ -63,8 +60,6 @@ class Bridge:
         self._demand = demand
         self._switchboard = switchboard
         self._ttl = options.ttl
-        self._saw = saw
-        self._left = left
         self._known_lines: Mapping[str, Link] = {}
         self._by_targets: dict[frozenset[str], tuple[Link, ...]] = {}
 
@@ -78,14 +73,14 @@ class Bridge:
         if decision.blocked:
             return
         self.dedup.first(event.id)
-        self._saw(event.id, event.log_seq)
+        self.saw(event.id, event.log_seq)
         try:
             self._send(event, decision)
         except TypeError as error:
             metrics.undeliverable.inc()
             log.error("the event %s (%s) has no JSON form and stays here: %s", event.id, event.topic, error)
         if decision.forward:
-            self._left(event)
+            self.left(event)
 
     def tell(self, link: Link, topic: str, payload: bytes, event_id: str, *, ttl: int = 1) -> None:
         """Say something internal to one peer."""
@@ -122,7 +117,7 @@ class Bridge:
                 self._again(link, record)
             elif record.ttl > 0 and record.origin != self._own.id:
                 decision = self._router.decide(record.topic)
-                self._saw(record.id, record.log_seq)
+                self.saw(record.id, record.log_seq)
                 if not decision.blocked:
                     # Whether it was demanded is for the bus to say: the first copy may have come another way.
                     self._bus.publish(to_event(record, demanded=not decision.is_for(own_type)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memql.config.groups.declaration import Group, setting
-from memql.config.value_types import OptionalAddress, Seconds
+from memql.config.value_types import Flag, OptionalAddress, Seconds
 
 __all__ = ["MeshSettings"]
 
@@ -53,6 +53,9 @@ class MeshSettings(Group):
         default="24h",
         doc="how long kept events and unused cursors stay; 0 keeps them for ever",
         ge=0,
+    )
+    workbench_remote: Flag = setting(
+        "MEMQL_WORKBENCH_REMOTE", default=False, doc="whether agents use the workbench nodes of the cluster"
     )
     node_reconcile_interval: float = setting(
         "MEMQL_NODE_RECONCILE_INTERVAL_SECONDS", default=3.0, doc="seconds between looks at the rows of nodes", gt=0

@@ -8,7 +8,7 @@ it follows it closely; only when neither works is it not ready.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -16,6 +16,7 @@ import anyio
 from memql.ids import new_id
 from memql.mesh import metrics
 from memql.mesh.links.link import Link
+from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.wire.records import Record
 
@@ -29,7 +30,7 @@ class Canary:
     """Sends and hears the canaries of one node.
 
     :param node: its id.
-    :param lines: the streams that carry events now.
+    :param switchboard: has the streams that carry events.
     :param others: how many other nodes there are, as far as is known.
     :param behind: seconds that the log may hold undelivered events for.
     """
@@ -38,7 +39,7 @@ class Canary:
         self,
         node: str,
         options: Options,
-        lines: Callable[[], Iterable[Link]],
+        switchboard: Switchboard,
         others: Callable[[], int],
         behind: Callable[[], float],
         *,
@@ -46,7 +47,7 @@ class Canary:
     ) -> None:
         self._node = node
         self._options = options
-        self._lines = lines
+        self._switchboard = switchboard
         self._others = others
         self._behind = behind
         self._clock = clock
@@ -87,6 +88,6 @@ class Canary:
             await anyio.sleep(self._options.canary_every)
 
     def _send(self, record: Record, but: set[str]) -> None:
-        for line in self._lines():
+        for line in self._switchboard.lines.values():
             if line.peer.id not in but:
                 line.offer(record)

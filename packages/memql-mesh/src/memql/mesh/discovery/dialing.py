@@ -15,6 +15,7 @@ from memql.errors import MemqlError
 from memql.mesh.discovery.topology import NodeRow, Seed, choose_parent, dials, wanted_rows
 from memql.mesh.links.dialer import Dialer
 from memql.mesh.options import Options
+from memql.mesh.peers import Card
 
 __all__ = ["Dialing", "resolve"]
 
@@ -28,7 +29,7 @@ Rows = Callable[[], Awaitable[Sequence[NodeRow]]]
 class Dialing:
     """The dialers of one node.
 
-    :param own: its type and id.
+    :param own: this node.
     :param seeds: nodes that the environment names.
     :param parent_address: the parent that the environment names; empty when one is to be found.
     :param rows: every node that the database knows.
@@ -38,29 +39,28 @@ class Dialing:
 
     def __init__(
         self,
-        own: tuple[str, str],
+        own: Card,
         seeds: Sequence[Seed],
         parent_address: str,
         rows: Rows,
         make: Callable[[str], Dialer],
         options: Options,
         *,
-        own_address: str = "",
         workbench_remote: bool = False,
     ) -> None:
         self.dialers: dict[str, Dialer] = {}
         """By address."""
         self.parent: str = ""
         """The address of the parent; empty for a root."""
-        self._own_type, self._own_id = own
-        self._own_address = own_address
-        self._seeds = [seed for seed in seeds if dials(self._own_type, "", seed.type, "", workbench_remote=True)]
+        self.rows: Sequence[NodeRow] = ()
+        """Every node that the database knew when it was last asked."""
+        self._own = own
+        self._seeds = [seed for seed in seeds if dials(own.type, "", seed.type, "", workbench_remote=True)]
         self._fixed_parent = parent_address
-        self._rows = rows
+        self._read_rows = rows
         self._make = make
         self._options = options
         self._workbench_remote = workbench_remote
-        self._known_rows: Sequence[NodeRow] = ()
         self._resolved: dict[Seed, frozenset[str]] = {}
         self._tried_parents: set[str] = set()
         self._asked = anyio.Event()
@@ -90,7 +90,7 @@ class Dialing:
 
     async def _reconcile(self, tasks: TaskGroup) -> None:
         try:
-            self._known_rows = await self._rows()
+            self.rows = await self._read_rows()
         except MemqlError as error:
             # What is dialed stays dialed.
             log.warning("the nodes of the cluster cannot be read: %s", error.message)
@@ -102,12 +102,12 @@ class Dialing:
             self._stop_unless_connected(address)
 
     def _wanted(self) -> set[str]:
-        rows = wanted_rows(self._own_type, self._own_id, self._known_rows, workbench_remote=self._workbench_remote)
+        rows = wanted_rows(self._own.type, self._own.id, self.rows, workbench_remote=self._workbench_remote)
         addresses = {*rows, *(one for found in self._resolved.values() for one in found)}
         self._choose_parent()
         if self.parent:
             addresses.add(self.parent)
-        return addresses - {self._own_address}
+        return addresses - {self._own.address}
 
     def _choose_parent(self) -> None:
         if self._fixed_parent:
@@ -126,9 +126,8 @@ class Dialing:
         self.parent = row.address if row is not None else ""
 
     def _find_parent(self) -> NodeRow | None:
-        return choose_parent(
-            self._own_type, self._own_id, self._known_rows, self._options.rows_grace, but=self._tried_parents
-        )
+        own, grace = self._own, self._options.rows_grace
+        return choose_parent(own.type, own.id, self.rows, grace, but=self._tried_parents)
 
     def _start(self, tasks: TaskGroup, address: str) -> None:
         dialer = self.dialers[address] = self._make(address)

@@ -9,7 +9,7 @@ from typing import Final
 
 from memql.config.value_types import Address, parse_address
 
-__all__ = ["MESH_TYPES", "NodeRow", "Seed", "choose_parent", "dials", "parse_seeds", "wanted_rows"]
+__all__ = ["ABLE", "MESH_TYPES", "NodeRow", "Seed", "choose_parent", "dials", "parse_seeds", "wanted_rows"]
 
 MESH_TYPES: Final = frozenset({"bff", "voice", "agent", "cognition", "planner", "workbench"})
 """The types of nodes that join the mesh; identity issues their credentials and does not."""
@@ -24,7 +24,8 @@ _AMONG_THEMSELVES: Final = frozenset({"bff", "agent"})
 """Types whose nodes dial one another; of two, the one with the lower id."""
 
 _ABSENT: Final = frozenset({"offline", "stopped"})
-_ABLE: Final = frozenset({"healthy", "degraded"})
+ABLE: Final = frozenset({"healthy", "degraded"})
+"""How a node is that can be worked with, as its row says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def choose_parent(
         if row.id != own_id
         and row.address
         and row.address not in but
-        and row.health in _ABLE
+        and row.health in ABLE
         and row.type in MESH_TYPES
         and row.is_fresh(grace)
     ]

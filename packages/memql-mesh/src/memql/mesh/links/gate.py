@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +41,10 @@ class Gate(Protocol):
         """
         ...
 
+    def watch(self, admission: Admission, end: Callable[[MemqlError], None]) -> AbstractContextManager[None]:
+        """Watch over a credential while its stream lives: ``end`` is called when it expires or is revoked."""
+        ...
+
 
 class OpenGate:
     """Lets everybody in: a mesh on one machine, without an identity service."""
@@ -46,6 +52,10 @@ class OpenGate:
     async def admit(self, authorization: str) -> Admission:
         """Nothing is verified."""
         return Admission()
+
+    def watch(self, admission: Admission, end: Callable[[MemqlError], None]) -> AbstractContextManager[None]:
+        """Nothing ends."""
+        return nullcontext()
 
 
 class Credential(Protocol):

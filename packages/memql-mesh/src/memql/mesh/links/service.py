@@ -23,7 +23,7 @@ from memql.mesh.peers import Card, Peers
 from memql.mesh.wire.envelopes import SERVICE
 from memql.server.replies import coded
 
-__all__ = ["NodeService", "listen"]
+__all__ = ["Listener", "NodeService", "bind"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ class NodeService:
     """The handler of the stream; one per node.
 
     :param own: what this node says of itself now.
-    :param admitted: told of every stream and its credential, as a block around its life.
     """
 
     def __init__(
@@ -54,14 +53,12 @@ class NodeService:
         peers: Peers,
         switchboard: Switchboard,
         options: Options,
-        watch: Callable[[Link, Admission], Any],
     ) -> None:
         self._own = own
         self._gate = gate
         self._peers = peers
         self._switchboard = switchboard
         self._options = options
-        self._watch = watch
         self.refusal: MemqlError | None = None
         """When set, new streams are refused with it; stopping sets it."""
 
@@ -94,7 +91,7 @@ class NodeService:
         link = Link(stream, card, dialed=False, options=self._options)
         message, metadata = welcome(self._own(), self._peers)
         link.post(message, metadata=metadata)
-        with self._watch(link, admission):
+        with self._gate.watch(admission, link.close):
             await self._switchboard.serve(link)
         return link.end_reason
 
@@ -107,15 +104,14 @@ class NodeService:
 
 
 @asynccontextmanager
-async def listen(
-    address: Address, service: NodeService, credentials: grpc.ServerCredentials | None, stop_seconds: float
-) -> AsyncIterator[Address]:
-    """Listen while the block runs; yields the address with its real port.
+async def bind(
+    address: Address, credentials: grpc.ServerCredentials | None, stop_seconds: float
+) -> AsyncIterator[Listener]:
+    """Take an address, which is listened on from :meth:`Listener.serve` to the end of the block.
 
-    :raises MemqlError: ``CONFIG_INVALID`` when the address cannot be bound.
+    :raises MemqlError: ``CONFIG_INVALID`` when it cannot be bound.
     """
     server = grpc.aio.server(options=list(_OPTIONS))
-    server.add_generic_rpc_handlers((service.handlers(),))
     target = str(Address(address.bind_host, address.port))
     try:
         port = server.add_secure_port(target, credentials) if credentials else server.add_insecure_port(target)
@@ -123,12 +119,24 @@ async def listen(
         raise MemqlError(
             Code.CONFIG_INVALID, f"cannot listen on {target} (MEMQL_NODE_SERVICE_ADDRESS): {error}"
         ) from error
-    await server.start()
     try:
-        yield Address(address.host, port)
+        yield Listener(server, Address(address.host, port))
     finally:
         with anyio.CancelScope(shield=True):
             await server.stop(stop_seconds)
+
+
+class Listener:
+    """A bound address; ``address`` has its real port."""
+
+    def __init__(self, server: grpc.aio.Server, address: Address) -> None:
+        self.address = address
+        self._server = server
+
+    async def serve(self, service: NodeService) -> None:
+        """Take streams from now on."""
+        self._server.add_generic_rpc_handlers((service.handlers(),))
+        await self._server.start()
 
 
 def _authorization(context: grpc.aio.ServicerContext[bytes, bytes]) -> str:

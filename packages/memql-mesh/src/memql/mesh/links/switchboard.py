@@ -29,14 +29,14 @@ class Switchboard:
     """See the module.
 
     :param receive: takes every envelope of every stream.
-    :param heartbeat: what this node says of itself now.
+    :param heartbeat: what this node says of itself to a peer now.
     """
 
     def __init__(
         self,
         peers: Peers,
         receive: Receive,
-        heartbeat: Callable[[], NodeHeartbeat],
+        heartbeat: Callable[[Link], NodeHeartbeat],
         options: Options,
     ) -> None:
         self.lines: Mapping[str, Link] = {}
@@ -76,9 +76,8 @@ class Switchboard:
 
     def beat(self) -> None:
         """Tell every peer how this node is."""
-        beat = self._heartbeat()
         for link in self:
-            _post(link, beat)
+            _post(link, self._heartbeat(link))
 
     async def keep_beating(self) -> None:
         """Heartbeats and the judgement of silence, for ever."""
@@ -119,7 +118,7 @@ class Switchboard:
         self._route_events(link.peer.id)
         self._peers.observe(link.peer)
         log.info("stream %s %s/%s", "to" if link.dialed else "from", link.peer.type, link.peer.id)
-        _post(link, self._heartbeat())
+        _post(link, self._heartbeat(link))
         for listener in self.attached:
             listener(link)
 

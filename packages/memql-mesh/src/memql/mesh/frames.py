@@ -1,0 +1,130 @@
+"""What becomes of each envelope that a peer sends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import betterproto2
+
+from memql.errors import MemqlError
+from memql.mesh import metrics
+from memql.mesh.bridge import Bridge
+from memql.mesh.demand_talk import DemandTalk
+from memql.mesh.links.handshake import card_of_info, health_of
+from memql.mesh.links.link import Link
+from memql.mesh.peers import Health, Peers
+from memql.mesh.wire.messages import (
+    EventAck,
+    EventBatch,
+    EventForward,
+    NodeHeartbeat,
+    NodeShutdown,
+    PeerIntroduction,
+)
+from memql.mesh.wire.records import Record, decode_batch, from_forward
+from memql.wire.frames import Frame
+
+__all__ = ["FrameTable", "Taker", "membership_takers"]
+
+log = logging.getLogger(__name__)
+
+Taker = Callable[[Link, Any], Awaitable[None] | None]
+"""Takes one kind of message; what it returns, if anything, is awaited before the next envelope is read."""
+
+
+class FrameTable:
+    """Takers by message; roles may add theirs."""
+
+    def __init__(self) -> None:
+        self._takers: dict[type[betterproto2.Message], Taker] = {}
+
+    def add(self, takers: dict[type[betterproto2.Message], Taker]) -> None:
+        """Add takers.
+
+        :raises ValueError: when a message has one already.
+        """
+        for kind, taker in takers.items():
+            if kind in self._takers:
+                raise ValueError(f"{kind.__name__} has a taker already")
+            self._takers[kind] = taker
+
+    def receive(self, link: Link, frame: Frame) -> Awaitable[None] | None:
+        """Hand an envelope to its taker. One that nobody takes is passed over: a later protocol may know more.
+
+        :raises MalformedMessageError: when its payload cannot be read; the stream ends then.
+        """
+        if not frame.name:
+            log.debug("%r sent an empty or unknown payload", link)
+            return None
+        message = frame.message()
+        taker = self._takers.get(type(message))
+        if taker is None:
+            log.debug("%r sent %s, which nobody takes here", link, frame.name)
+            return None
+        return taker(link, message)
+
+
+def membership_takers(
+    peers: Peers, bridge: Bridge, talk: DemandTalk, missed: Callable[[], None]
+) -> dict[type[betterproto2.Message], Taker]:
+    """The takers of what nodes tell about themselves and one another, and of events.
+
+    :param missed: called when a peer says that events are missing.
+    """
+
+    def heartbeat(link: Link, message: NodeHeartbeat) -> None:
+        said = message.metrics
+        health = health_of(message.health)
+        peers.reported(link.peer.id, health, load=_whole(said.get("load")), behind=_number(said.get("behind")))
+        talk.heard_hash(link, said.get("demand", ""))
+
+    def introduction(link: Link, message: PeerIntroduction) -> None:
+        if message.removal:
+            peers.dismissed(info.node_id for info in message.peers)
+        else:
+            peers.introduced(card_of_info(info) for info in message.peers if info.node_id)
+
+    def shutdown(link: Link, message: NodeShutdown) -> None:
+        log.info("%s says goodbye: %s", link.peer.id, message.reason)
+        peers.reported(link.peer.id, Health.DRAINING)
+
+    def batch(link: Link, message: EventBatch) -> None:
+        if message.gap:
+            metrics.gaps.inc()
+            missed()
+        _bring(link, lambda: decode_batch(message.events))
+
+    def single(link: Link, message: EventForward) -> None:
+        _bring(link, lambda: [from_forward(message)])
+
+    def _bring(link: Link, read: Callable[[], list[Record]]) -> None:
+        try:
+            records = read()
+        except MemqlError as error:
+            # What it held is found in the log.
+            log.warning("%r: %s", link, error.message)
+            missed()
+            return
+        bridge.receive(link, records)
+
+    return {
+        NodeHeartbeat: heartbeat,
+        PeerIntroduction: introduction,
+        NodeShutdown: shutdown,
+        EventBatch: batch,
+        EventForward: single,
+        EventAck: lambda link, message: None,
+    }
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def _whole(text: str | None) -> int:
+    return int(_number(text))
