@@ -60,7 +60,8 @@ class Node:
             Options(),
         )
         self.bridge.saw = lambda event_id, _: self.told.append(event_id)
-        self.taps = [self.bus.tap(self.bridge.publish), self.bus.tap(self._note)]
+        self.demand.changed = self.bridge.changed
+        self.taps = [self.bus.tap(self.bridge.publish, local_only=True), self.bus.tap(self._note)]
         for tap in self.taps:
             tap.__enter__()
 
@@ -97,7 +98,7 @@ def star() -> list[Node]:
 
 
 def publish(node: Node, topic: str, event_id: str = "e1") -> None:
-    node.bus.publish(Event(id=event_id, topic=topic, payload={"n": 1}))
+    node.bus.publish(Event(id=event_id, topic=topic, body={"n": 1}))
 
 
 @pytest.mark.parametrize("origin", range(4))
@@ -124,7 +125,7 @@ def test_what_is_blocked_or_named_by_no_rule_stays(topic: str) -> None:
 
 def test_what_came_from_elsewhere_is_not_sent_again() -> None:
     nodes = star()
-    nodes[0].bus.publish(Event(id="e1", topic="all.x", payload={}, origin="@log"))
+    nodes[0].bus.publish(Event(id="e1", topic="all.x", body={}, origin="@log"))
     assert run(nodes, random.Random(1)) == 0
 
 
@@ -152,9 +153,10 @@ def test_a_blocked_event_does_not_follow_demand() -> None:
 
 def test_the_log_follower_is_told_of_what_is_here() -> None:
     nodes = star()
+    nodes[1].bus.publish(Event(id="g:7:created", topic="all.x", body={}, log_seq=7))
     publish(nodes[1], "all.x")
     run(nodes, random.Random(1))
-    assert all(node.told == ["e1"] for node in nodes)
+    assert all(node.told == ["g:7:created"] for node in nodes)
 
 
 def test_internal_talk_reaches_its_taker_and_no_bus() -> None:
@@ -171,7 +173,7 @@ def test_internal_talk_reaches_its_taker_and_no_bus() -> None:
 
 def test_an_event_without_a_json_form_stays_and_is_counted() -> None:
     nodes = star()
-    nodes[0].bus.publish(Event(id="e1", topic="all.x", payload={"x": object()}))
+    nodes[0].bus.publish(Event(id="e1", topic="all.x", body={"x": object()}))
     assert run(nodes, random.Random(1)) == 0
 
 

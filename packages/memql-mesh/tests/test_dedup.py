@@ -36,8 +36,14 @@ def test_ids_beyond_the_size_leave_once_they_are_old_enough() -> None:
         dedup.first(name)
     assert len(dedup) == 3
     clock.now += 10
-    dedup.first("d")
-    assert [name for name in "abcd" if name in dedup] == ["c", "d"]
+    for number in range(600):
+        dedup.first(str(number))
+    assert "a" in dedup
+    clock.now += 10
+    for number in range(600, 1200):
+        dedup.first(str(number))
+    assert "a" not in dedup
+    assert "599" in dedup
     assert dedup.evicted_early == 0
 
 
@@ -45,9 +51,9 @@ def test_a_hundred_thousand_events_within_the_floor_keep_memory_bounded() -> Non
     dedup = Dedup(8192, clock=Clock())
     for number in range(100_000):
         dedup.first(str(number))
-    assert len(dedup) == MAX_SIZE
-    assert "99999" in dedup
-    assert dedup.evicted_early == 100_000 - MAX_SIZE
+        assert len(dedup) <= MAX_SIZE
+    assert all(str(number) in dedup for number in range(100_000 - MAX_SIZE // 2, 100_000))
+    assert dedup.evicted_early > 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5)), max_size=200), st.integers(1, 20))

@@ -21,6 +21,7 @@ from memql.engine.context import IdSequence, RequestContext
 from memql.engine.journal import Nature
 from memql.errors import Code, MemqlError
 from memql.events import Event
+from memql.events.event import to_micros
 from memql.graph.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -164,7 +165,7 @@ async def test_without_claims_runs_go_ahead_and_are_counted(database: Database) 
     telling = '@enabled @trigger(event="plant.go") automation tell { step t { publishEvent { topic: "plant.told" } } }'
     async with process(database, plant(telling)) as one:
         one.automations._dispatcher._guard._claims = AwayClaims(database, owner="x", lease=1)
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 1)
         counts = one.automations.counts
         assert (counts.unguarded, counts.claim_errors, counts.claimed) == (1, 1, 0)
@@ -175,8 +176,8 @@ async def test_old_events_in_a_queue_are_left_to_the_log(database: Database) -> 
     """A process that slept for hours wakes up with events whose claims are forgotten."""
     telling = '@enabled @trigger(event="plant.go") automation tell { step t { mutation tick { at: "x" } } }'
     async with process(database, plant(telling)) as one:
-        old = Event(id="x", topic="plant.go", payload={})
-        stale = Event(id="y", topic="plant.go", payload={}, timestamp=old.timestamp.replace(year=2020))
+        old = Event(id="x", topic="plant.go", body={})
+        stale = Event(id="y", topic="plant.go", body={}, micros=to_micros(old.timestamp.replace(year=2020)))
         one.bus.publish(stale)
         one.bus.publish(old)
         await settled(one, 1)
@@ -235,7 +236,7 @@ async def _dying_runs(natures: list[Nature], deaths: list[int]) -> None:
             assert values[number] == world.given[str(number)][-1]
 
 
-CLAIM = Claim(name="a", key="k", owner="o", epoch=1, started_at=Event(id="", topic="", payload={}).timestamp, event=b"")
+CLAIM = Claim(name="a", key="k", owner="o", epoch=1, started_at=Event(id="", topic="", body={}).timestamp, event=b"")
 CTX = RequestContext(actor=system("system:test"), ids=IdSequence(("run",)))
 
 

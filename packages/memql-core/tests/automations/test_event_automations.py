@@ -102,12 +102,12 @@ async def test_what_happened_before_the_first_start_triggers_nothing_though_it_w
     catalog = plant(BOOKING, taking)
     async with open_transaction(dsn):
         await place_order(database, catalog, "before")
-        await Outbox(database, "other").append(Event(id="before", topic="plant.before", payload={}))
+        await Outbox(database, "other").append(Event(id="before", topic="plant.before", body={}))
         async with process(database, catalog, options=QUICK) as one:
             await one.order("o1")
             await settled(one, 1)
         await place_order(database, catalog, "between")
-        await Outbox(database, "other").append(Event(id="between", topic="plant.between", payload={}))
+        await Outbox(database, "other").append(Event(id="between", topic="plant.between", body={}))
     async with process(database, catalog, options=QUICK) as two:
         await settled(two, 2)
         await caught_up(two)
@@ -154,8 +154,8 @@ async def test_filters_and_arguments_decide_before_anything_runs(database: Datab
     async with process(database, plant(picky), options=QUICK) as one:
         await one.order("small", 3)
         await one.order("big", 30)
-        one.bus.publish(Event(id="x", topic="plant.note", payload={"amount": "no number"}))
-        one.bus.publish(Event(id="y", topic="plant.note", payload={"amount": 7}))
+        one.bus.publish(Event(id="x", topic="plant.note", body={"amount": "no number"}))
+        one.bus.publish(Event(id="y", topic="plant.note", body={"amount": 7}))
         await settled(one, 2)
         (entry,) = await one.do("concept==v1:plant:entry")
         assert entry["payload"] == {"orderId": "v1:plant:order:big", "amount": 30, "note": "node_created"}
@@ -174,7 +174,7 @@ async def test_steps_see_earlier_results_and_may_be_skipped(database: Database) 
     }
     """
     async with process(database, plant(steps), options=QUICK) as one:
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 1)
         ticks = {row["payload"]["at"] for row in await one.do("concept==v1:plant:tick")}
         assert ticks == {"one", "after-one"}
@@ -192,7 +192,7 @@ async def test_a_published_event_triggers_automations_of_other_processes(databas
         process(database, plant(sender), node="a", options=QUICK) as one,
         process(other, plant(taker), node="b", options=Options(read_every=0.05, cursor="other")) as two,
     ):
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(two, 1)
         assert await two.count("tick") == 1
 
@@ -218,7 +218,7 @@ async def test_a_failing_run_is_tried_again_as_often_as_asked_and_then_told(data
     logic logicBad { args { event object } body { return error("no luck") } }
     """
     async with process(database, plant(failing), options=Options(read_every=0.05, retry_delay=0.01)) as one:
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 1)
         topics = [event.topic for event in one.events if event.topic.startswith("automation.")]
         assert topics.count("automation.started") == 3
@@ -237,7 +237,7 @@ async def test_an_atomic_automation_leaves_nothing_when_it_fails(database: Datab
     logic logicBad { args { event object } body { return error("no luck") } }
     """
     async with process(database, plant(atomic), options=QUICK) as one:
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 1)
         assert await one.count("tick") == 0
         assert not [event for event in one.events if event.topic.startswith("graph.")]
@@ -253,7 +253,7 @@ async def test_a_run_that_takes_too_long_is_stopped(database: Database) -> None:
     }
     """
     async with process(database, plant(slow), options=QUICK) as one:
-        one.bus.publish(Event(id="x", topic="plant.go", payload={"many": list(range(300))}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={"many": list(range(300))}))
         await settled(one, 1)
         row = await database.fetch_one("SELECT outcome, error FROM automation_execution_claims")
         assert row is not None
@@ -274,7 +274,7 @@ async def test_automations_call_one_another(database: Database) -> None:
     automation later { args { at string! } step t { mutation tick { at: args.at } } }
     """
     async with process(database, plant(nested), options=QUICK) as one:
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 2)
         ticks = {row["payload"]["at"]: row["createdBy"] for row in await one.do("concept==v1:plant:tick")}
         assert ticks == {"nested": "system:automation:inner", "spawned": "system:automation:later"}
@@ -284,14 +284,14 @@ async def test_a_new_tree_takes_over_without_losing_events(database: Database) -
     old = '@enabled @trigger(event="plant.old") automation x { step t { mutation tick { at: "old" } } }'
     new = '@enabled @trigger(event="plant.new") automation x { step t { mutation tick { at: "new" } } }'
     async with process(database, plant(old), options=QUICK) as one:
-        one.bus.publish(Event(id="1", topic="plant.old", payload={}))
+        one.bus.publish(Event(id="1", topic="plant.old", body={}))
         await settled(one, 1)
         catalog = plant(new)
         one.engine.use(catalog)
         one.automations.use(catalog)
         await anyio.wait_all_tasks_blocked()
-        one.bus.publish(Event(id="2", topic="plant.new", payload={}))
-        one.bus.publish(Event(id="3", topic="plant.old", payload={}))
+        one.bus.publish(Event(id="2", topic="plant.new", body={}))
+        one.bus.publish(Event(id="3", topic="plant.old", body={}))
         await settled(one, 2)
         assert {row["payload"]["at"] for row in await one.do("concept==v1:plant:tick")} == {"old", "new"}
 
@@ -303,7 +303,7 @@ async def test_an_audited_automation_leaves_one_row_per_run(database: Database) 
     logic logicBad { args { event object } body { return error("no luck") } }
     """
     async with process(database, plant(audited), options=Options(retry_delay=0.01)) as one:
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 2)
         rows = [row["payload"] for row in await one.do("concept==v1:platform:auditEntry")]
         told = {(row["construct"], row["kind"], row["actor"], row["outcome"], row.get("code")) for row in rows}
@@ -338,7 +338,7 @@ async def test_a_run_survives_losing_its_database_connection(database: Database,
         return "cut"
 
     async with process(database, plant(cutting), options=QUICK, executors={"plant.cut": cut}) as one:
-        one.bus.publish(Event(id="x", topic="plant.go", payload={}))
+        one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 1)
         assert one.automations.counts.runs_completed == 1
         rows = await database.fetch("SELECT payload ->> 'at' FROM memory_nodes WHERE concept = 'v1:plant:tick'")

@@ -19,6 +19,7 @@ from memql.automations.metrics import Counts
 from memql.automations.stored_event import decode_event, encode_event
 from memql.errors import Code, MemqlError
 from memql.events import Event
+from memql.events.event import to_micros
 
 pytestmark = pytest.mark.anyio
 
@@ -184,6 +185,6 @@ json_values = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**
 @given(st.dictionaries(st.text(), json_values), st.text(), st.integers() | st.none())
 def test_an_event_survives_being_stored(payload: dict[str, object], cause: str, log_seq: int | None) -> None:
     event = Event(
-        id="g:1:created", topic="a.b", payload=payload, timestamp=NOON, actor="me", cause=cause, log_seq=log_seq
+        id="g:1:created", topic="a.b", body=payload, micros=to_micros(NOON), actor="me", cause=cause, log_seq=log_seq
     )
     assert decode_event(encode_event(event)) == event

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 def event(topic: str, number: int = 0) -> Event:
-    return Event(id=f"{topic}:{number}", topic=topic, payload={"n": number})
+    return Event(id=f"{topic}:{number}", topic=topic, body={"n": number})
 
 
 async def test_events_reach_every_matching_subscription_in_order() -> None:
@@ -154,6 +154,32 @@ async def test_a_tap_sees_every_event_as_it_is_published() -> None:
     assert seen == ["a.b:1"]
 
 
+async def test_a_local_tap_leaves_out_what_other_nodes_published() -> None:
+    bus, everything, local = Bus(), [], []
+    with bus.tap(everything.append), bus.tap(local.append, local_only=True):
+        bus.publish(event("a.b", 1))
+        bus.publish(event("a.b", 2).replace(origin="n2"))
+        bus.publish_remote([event("a.b", 3).replace(origin="n2"), event("c.d", 4).replace(origin="n2")])
+    assert [one.id for one in everything] == ["a.b:1", "a.b:2", "a.b:3", "c.d:4"]
+    assert [one.id for one in local] == ["a.b:1"]
+
+
+@given(st.lists(st.sampled_from(["a.x", "a.y", "b.x"]), max_size=60), st.integers(1, 20), st.integers(1, 7))
+async def test_events_in_batches_arrive_as_single_ones_do(topics: list[str], capacity: int, size: int) -> None:
+    single, batched = Bus(), Bus()
+    events = [event(topic, number) for number, topic in enumerate(topics)]
+    async with (
+        single.subscribe(["a.#"], capacity=capacity) as expected,
+        batched.subscribe(["a.#"], capacity=capacity) as got,
+    ):
+        for one in events:
+            single.publish(one)
+        for start in range(0, len(events), size):
+            batched.publish_remote(events[start : start + size])
+        assert got.take(100) == expected.take(100)
+        assert got.statistics() == expected.statistics()
+
+
 async def test_an_event_brought_here_for_clients_reaches_only_who_takes_such() -> None:
     bus = Bus()
     async with bus.subscribe("a.#") as plain, bus.subscribe("a.#", takes_demanded=True) as client:
@@ -163,10 +189,11 @@ async def test_an_event_brought_here_for_clients_reaches_only_who_takes_such() -
         assert [delivery.event.id for delivery in client.take(10)] == ["a.b:1", "a.b:2"]
 
 
-async def test_a_received_event_reads_its_payload_when_asked() -> None:
-    came = Event.received("e", "a.b", "MESSAGE", 1_700_000_000_000_001, b'{"n":1}', "me", "n2", 7, "sweep", False)
+async def test_an_event_that_came_as_bytes_reads_its_payload_when_asked() -> None:
+    came = Event(id="e", topic="a.b", body=b'{"n":1}', micros=1_700_000_000_000_001, origin="n2")
     assert came.json == b'{"n":1}'
     assert came.payload == {"n": 1}
+    assert came.json == b'{"n":1}'
     assert came.timestamp.isoformat() == "2023-11-14T22:13:20.000001+00:00"
     assert came == came.replace() != came.replace(origin="")
 

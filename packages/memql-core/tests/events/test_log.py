@@ -182,7 +182,7 @@ async def test_a_reader_is_given_only_what_committed_after_it_began(database: Da
 
 async def test_the_outbox_keeps_an_event_once_and_gives_it_back(database: Database) -> None:
     outbox = Outbox(database, "node-1")
-    event = Event(id="e1", topic="ops.swept", payload={"seen": 2}, actor="system:automation:sweep", cause="sweep")
+    event = Event(id="e1", topic="ops.swept", body={"seen": 2}, actor="system:automation:sweep", cause="sweep")
     await outbox.append(event)
     await outbox.append(event)
     ((position, read),) = await outbox.read(0, await settles(outbox, 1), 10)
@@ -202,7 +202,7 @@ async def test_an_outbox_row_of_a_rolled_back_transaction_is_not_there(database:
     outbox = Outbox(database, "node-1")
 
     async def work(connection: Connection) -> None:
-        await outbox.append(Event(id="e1", topic="a", payload={}), connection)
+        await outbox.append(Event(id="e1", topic="a", body={}), connection)
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):

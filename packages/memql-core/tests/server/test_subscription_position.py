@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from memql.errors import MemqlError
 from memql.events import Event
+from memql.events.event import to_micros
 from memql.server.subscriptions.position import MAX_AHEAD, Position, first_place, last_place, place, version_of
 
 places = st.integers(min_value=0, max_value=10**12)
@@ -60,8 +61,8 @@ def test_both_places_of_a_version_lie_between_its_neighbours(number: int) -> Non
 
 def test_an_update_is_two_events_with_a_place_each() -> None:
     now = datetime.now(UTC)
-    created = Event(id="g:7:created", topic="t", payload={}, kind="NODE_CREATED", timestamp=now, log_seq=7)
-    updated = Event(id="g:7:updated", topic="t", payload={}, kind="NODE_UPDATED", timestamp=now, log_seq=7)
+    created = Event(id="g:7:created", topic="t", body={}, kind="NODE_CREATED", micros=to_micros(now), log_seq=7)
+    updated = Event(id="g:7:updated", topic="t", body={}, kind="NODE_UPDATED", micros=to_micros(now), log_seq=7)
     assert (place(created), place(updated)) == (first_place(7), last_place(7))
 
 

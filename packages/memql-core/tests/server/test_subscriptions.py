@@ -192,9 +192,9 @@ async def test_a_subscription_that_makes_no_sense_is_refused(wire: Wire, store: 
 
 async def test_domain_subscriptions_never_see_the_systems_own_topics(wire: Wire, node: Node, store: Store) -> None:
     await subscribe(wire, kind=SubscriptionKind.DOMAIN_EVENTS, filter="#")
-    node.bus.publish(Event(id="1", topic="session.opened", payload={"email": "a@b"}))
+    node.bus.publish(Event(id="1", topic="session.opened", body={"email": "a@b"}))
     await store.write("a")
-    node.bus.publish(Event(id="2", topic="orders.paid", payload={"title": "paid"}))
+    node.bus.publish(Event(id="2", topic="orders.paid", body={"title": "paid"}))
     assert title(await event(wire)) == "paid"
 
 
@@ -210,7 +210,7 @@ async def test_a_queue_that_overflows_loses_the_oldest_and_tells(serve: Serve, s
     async with serve(Limits(event_queue=4)) as node, node.connect() as wire:
         await subscribe(wire, kind=SubscriptionKind.MESSAGE)
         for n in range(20):
-            node.bus.publish(Event(id=str(n), topic="message.x", payload={"title": n}))
+            node.bus.publish(Event(id=str(n), topic="message.x", body={"title": n}))
         received = [await event(wire) for _ in range(4)]
         assert [title(message) for message in received] == [16, 17, 18, 19]
         assert [message.gap_before for message in received] == [True, False, False, False]

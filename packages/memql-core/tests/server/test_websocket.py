@@ -128,7 +128,7 @@ async def test_events_are_protojson(socket: ClientWebSocketResponse, node: Node)
         {"messageId": "1", "subscribe": {"subscriptionId": "s", "kind": "SUBSCRIPTION_KIND_MESSAGE"}}
     )
     assert (await receive(socket))["event"]["payload"]["status"] == "subscribed"
-    node.bus.publish(Event(id="e", topic="message.x", payload={"n": 1}))
+    node.bus.publish(Event(id="e", topic="message.x", body={"n": 1}))
     event = (await receive(socket))["event"]
     assert event["kind"] == "EVENT_KIND_MESSAGE"
     assert event["seq"] == "1"

@@ -58,7 +58,7 @@ async def following(reader: Reader) -> AsyncIterator[Follower]:
 async def write(database: Database, *ids: str) -> None:
     outbox = Outbox(database, "elsewhere")
     for event_id in ids:
-        await outbox.append(Event(id=event_id, topic="orders.paid", payload={"n": event_id}))
+        await outbox.append(Event(id=event_id, topic="orders.paid", body={"n": event_id}))
 
 
 def names(first: int, last: int) -> list[str]:
@@ -124,7 +124,8 @@ async def test_a_late_commit_lands_before_the_cursor_and_not_behind_it(database:
     reader = Reader(database)
     async with following(reader) as follower, await psycopg.AsyncConnection.connect(dsn) as late:
         await late.execute(
-            "INSERT INTO event_outbox (event_id, topic, kind, payload, origin_node) VALUES ('late', 't', 'MESSAGE', '{}', 'x')"
+            "INSERT INTO event_outbox (event_id, topic, kind, payload, origin_node) "
+            "VALUES ('late', 't', 'MESSAGE', '{}', 'x')"
         )
         await write(database, "early")
         await anyio.sleep(0.3)

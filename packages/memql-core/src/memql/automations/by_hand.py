@@ -100,9 +100,7 @@ def _event(compiled: CompiledAutomation, payload: Mapping[str, Any], actor: Acto
         named = node_topic("created", concept)
     else:
         named = _trigger_topic(compiled)
-    event = Event(
-        id=new_id(), topic=named, payload=dict(payload), kind=kind_for_topic(named).name, actor=actor.created_by
-    )
+    event = Event(id=new_id(), topic=named, body=dict(payload), kind=kind_for_topic(named).name, actor=actor.created_by)
     return event.replace(id=f"manual:{event.id}")
 
 

@@ -118,7 +118,7 @@ class Lifecycle:
             Event(
                 id=new_id(),
                 topic=topic,
-                payload={**self._common, **body},
+                body={**self._common, **body},
                 kind=kind_for_topic(topic).name,
                 actor=self._actor,
                 cause=self._cause,

@@ -31,7 +31,7 @@ from memql.engine.ports import Writer
 from memql.engine.values import Env, Invocation, truth
 from memql.engine.write.audit import AUDIT_CONCEPT, audit_row
 from memql.errors import Code, MemqlError, internal_error
-from memql.events.event import Event
+from memql.events.event import Event, to_micros
 from memql.graph.database import Database
 from memql.ids import derived_id, new_id
 
@@ -256,8 +256,8 @@ class Executor:
             id=derived_id("nested", *ids.path),
             topic=event.topic,
             kind=event.kind,
-            payload=dict(payload) if isinstance(payload, Mapping) else {},
-            timestamp=ctx.now,
+            body=dict(payload) if isinstance(payload, Mapping) else {},
+            micros=to_micros(ctx.now),
             actor=ctx.actor.created_by,
             cause=ctx.cause,
         )

@@ -24,7 +24,7 @@ from memql.automations.options import Options
 from memql.automations.stored_event import encode_event
 from memql.engine.context import format_instant
 from memql.errors import MemqlError
-from memql.events.event import Event
+from memql.events.event import Event, to_micros
 from memql.graph.database import Database
 
 __all__ = ["Scheduler", "schedule_event"]
@@ -81,8 +81,8 @@ def schedule_event(name: str, schedule: str, instant: datetime) -> Event:
     return Event(
         id=f"cron:{format_instant(instant)}",
         topic=f"schedule.{name}",
-        payload={"automation": name, "schedule": schedule, "scheduledAt": format_instant(instant)},
-        timestamp=instant,
+        body={"automation": name, "schedule": schedule, "scheduledAt": format_instant(instant)},
+        micros=to_micros(instant),
         actor=f"system:automation:{name}",
     )
 

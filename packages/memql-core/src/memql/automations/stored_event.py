@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from memql.events.event import Event
+from memql.events.event import Event, to_micros
 
 __all__ = ["decode_event", "encode_event"]
 
@@ -49,8 +49,8 @@ def decode_event(stored: bytes) -> Event:
         id=found.id,
         topic=found.topic,
         kind=found.kind,
-        timestamp=found.timestamp,
-        payload=found.payload,
+        micros=to_micros(found.timestamp),
+        body=found.payload,
         actor=found.actor,
         cause=found.cause,
         log_seq=found.log_seq,

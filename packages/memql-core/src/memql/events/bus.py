@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from types import TracebackType
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from memql.events.topics import Pattern, compile_patterns, root_of
 __all__ = ["Bus", "BusStatistics", "Delivery", "Subscription", "SubscriptionStatistics"]
 
 _CACHED_TOPICS = 4096
+_TOPIC_AND_DEMAND = attrgetter("topic", "demanded")
 
 
 class Delivery(NamedTuple):
@@ -94,7 +97,7 @@ class Subscription:
         self.takes_demanded = takes_demanded
         self.demands = demands
         self._bus = bus
-        self._queue: deque[tuple[int, Event]] = deque(maxlen=capacity)
+        self._queue: deque[Event] = deque()
         self._ready = asyncio.Event()
         self._closed = False
         self._reading = False
@@ -136,15 +139,28 @@ class Subscription:
         self._closed = True
         self._ready.set()
 
-    def _offer(self, event: Event) -> bool:
-        """Queue an event; True when that pushed the oldest out."""
-        queue = self._queue
-        full = len(queue) == self.capacity
-        self._dropped += full
+    def _offer(self, event: Event) -> None:
+        """Queue an event."""
+        self._queue.append(event)
         self._offered += 1
-        queue.append((self._offered, event))
-        self._ready.set()
-        return full
+        if len(self._queue) > self.capacity:
+            self._drop_oldest()
+        if not self._ready.is_set():
+            self._ready.set()
+
+    def _offer_all(self, events: Sequence[Event]) -> None:
+        """Queue several."""
+        self._queue.extend(events)
+        self._offered += len(events)
+        if len(self._queue) > self.capacity:
+            self._drop_oldest()
+        if not self._ready.is_set():
+            self._ready.set()
+
+    def _drop_oldest(self) -> None:
+        while len(self._queue) > self.capacity:
+            self._queue.popleft()
+            self._dropped += 1
 
     async def _wait(self) -> None:
         if self._reading:
@@ -157,10 +173,11 @@ class Subscription:
             self._reading = False
 
     def _pop(self) -> Delivery:
-        seq, event = self._queue.popleft()
+        # Events leave at the front only, so the number of the first is known from how many there are.
+        seq = self._offered - len(self._queue) + 1
         gap = seq != self._last + 1
         self._last = seq
-        return Delivery(event, seq, gap)
+        return Delivery(self._queue.popleft(), seq, gap)
 
 
 class Bus:
@@ -171,7 +188,8 @@ class Bus:
         self._by_root: dict[str | None, list[Subscription]] = {}
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._demanded_by_topic: dict[str, tuple[Subscription, ...]] = {}
-        self._taps: tuple[Callable[[Event], None], ...] = ()
+        self._taps: list[Callable[[Event], None]] = []
+        self._local_taps: list[Callable[[Event], None]] = []
         self._demand: Counter[str] = Counter()
         self._demand_listeners: list[Callable[[], None]] = []
         self._live: dict[int, Subscription] = {}
@@ -193,15 +211,38 @@ class Bus:
             subscription._offer(event)
         for tap in self._taps:
             tap(event)
+        if not event.origin:
+            for tap in self._local_taps:
+                tap(event)
+
+    def publish_remote(self, events: Sequence[Event]) -> None:
+        """Publish events that came from other nodes, in order: they come in batches, and mostly about one thing."""
+        for (topic, demanded), run in groupby(events, key=_TOPIC_AND_DEMAND):
+            together = list(run)
+            known = self._demanded_by_topic if demanded else self._by_topic
+            targets = known.get(topic)
+            if targets is None:
+                targets = self._targets(topic, known)
+            self._published += len(together)
+            self._delivered += len(targets) * len(together)
+            for subscription in targets:
+                subscription._offer_all(together)
+            for tap in self._taps:
+                for event in together:
+                    tap(event)
 
     @contextmanager
-    def tap(self, listener: Callable[[Event], None]) -> Iterator[None]:
-        """Hand every event to ``listener`` as it is published, while the block runs. It must not wait or raise."""
-        self._taps = (*self._taps, listener)
+    def tap(self, listener: Callable[[Event], None], *, local_only: bool = False) -> Iterator[None]:
+        """Hand every event to ``listener`` as it is published, while the block runs. It must not wait or raise.
+
+        :param local_only: leave out those of other nodes.
+        """
+        taps = self._local_taps if local_only else self._taps
+        taps.append(listener)
         try:
             yield
         finally:
-            self._taps = tuple(one for one in self._taps if one is not listener)
+            taps.remove(listener)
 
     def subscribe(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from memql.events.event import Event
+from memql.events.event import Event, to_micros
 from memql.events.kinds import kind_for_topic
 from memql.events.topics import node_topic
 
@@ -61,9 +61,9 @@ def graph_events(
         return Event(
             id=event_id(seq, action),
             topic=topic,
-            payload=content,
+            body=content,
             kind=kind_for_topic(topic).name,
-            timestamp=timestamp,
+            micros=to_micros(timestamp),
             actor=actor,
             log_seq=seq,
             cause=cause,

@@ -94,6 +94,10 @@ def kind_for_topic(topic: str) -> EventKind:
     return _BY_ROOT.get(root_of(topic), EventKind.MESSAGE)
 
 
+_MESSAGE = EventKind.MESSAGE.value
+_NUMBERS = {spelled: kind.value for name, kind in EventKind.__members__.items() for spelled in (name, name.lower())}
+
+
 def kind_number(name: str) -> int:
-    """The wire number of a kind's name in any case; an unknown one is ``MESSAGE``."""
-    return EventKind.__members__.get(name.upper(), EventKind.MESSAGE).value
+    """The wire number of a kind's name in upper or lower case; an unknown one is ``MESSAGE``."""
+    return _NUMBERS.get(name, _MESSAGE)

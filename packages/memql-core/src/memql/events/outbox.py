@@ -11,7 +11,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from memql.errors import Code, MemqlError
-from memql.events.event import Event
+from memql.events.event import Event, to_micros
 from memql.events.horizon import Beginning, Horizon
 from memql.graph.database import Database
 
@@ -51,6 +51,7 @@ class Outbox:
         :raises MemqlError: ``INVALID_ARGUMENT`` when the payload has no JSON form, ``UNAVAILABLE`` when the
             database cannot be reached.
         """
+        event.kept = True
         params = (event.id, event.topic, event.kind, _json(event), self._node, event.actor, event.cause)
         if connection is None:
             await self._database.execute(_APPEND, params)
@@ -88,8 +89,8 @@ def _event(row: Sequence[Any]) -> Event:
         id=event_id,
         topic=topic,
         kind=kind,
-        payload=msgspec.json.decode(payload),
-        timestamp=created_at,
+        body=msgspec.json.decode(payload),
+        micros=to_micros(created_at),
         actor=actor,
         cause=cause,
     )
@@ -97,7 +98,7 @@ def _event(row: Sequence[Any]) -> Event:
 
 def _json(event: Event) -> str:
     try:
-        return msgspec.json.encode(event.payload).decode()
+        return event.json.decode()
     except (TypeError, ValueError) as error:
         raise MemqlError(
             Code.INVALID_ARGUMENT, f"the payload of event {event.topic} has no JSON form: {error}"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from memql.server.replies import Payload, QueryReply
+from memql.server.replies import Payload, QueryReply, RelayedReply
 from memql.server.value_rows import to_message
 from memql.wire.frames import EventFrame, QueryRequest, RowsChunk, decode_client, encode_server, encode_server_rows
 from memql.wire.messages import QueryResultChunk
@@ -89,6 +89,8 @@ class ProtobufCodec:
         """The frames of a payload; see :class:`Codec`."""
         if isinstance(payload, EventFrame):
             yield encode_server(next_id(), correlate_to, _EVENT, payload.encode())
+        elif isinstance(payload, RelayedReply):
+            yield encode_server(next_id(), correlate_to, SERVER.by_name[payload.name].number, payload.body)
         elif not isinstance(payload, QueryReply):
             number = SERVER.by_message[type(payload)].number
             yield encode_server(next_id(), correlate_to, number, bytes(payload))

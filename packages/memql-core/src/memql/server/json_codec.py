@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from memql.server.codec import BadFrameError, Request
-from memql.server.replies import Payload, QueryReply
-from memql.wire.frames import EventFrame, QueryRequest
+from memql.server.replies import Payload, QueryReply, RelayedReply
+from memql.wire.frames import EventFrame, QueryRequest, parse
 from memql.wire.messages import EventKind, ExecuteQueryMsg
 from memql.wire.payloads import CLIENT, SERVER
 from memql.wire.payloads import Payload as WirePayload
@@ -57,6 +57,8 @@ class JsonCodec:
         if isinstance(payload, QueryReply):
             yield _query_result(next_id(), correlate_to, payload)
             return
+        if isinstance(payload, RelayedReply):
+            payload = parse(SERVER.by_name[payload.name].message, payload.body)
         if isinstance(payload, EventFrame):
             name, body = "event", _event(payload)
         else:

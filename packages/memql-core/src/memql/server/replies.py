@@ -18,7 +18,7 @@ from memql.events import EventKind
 from memql.wire.frames import EventFrame
 from memql.wire.messages import ErrorDetail, QueryErrorMsg
 
-__all__ = ["Payload", "QueryReply", "coded", "notice", "query_error"]
+__all__ = ["Payload", "QueryReply", "RelayedReply", "coded", "notice", "query_error"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,15 @@ class QueryReply:
     result: Result
 
 
-Payload: TypeAlias = betterproto2.Message | QueryReply | EventFrame
+@dataclass(frozen=True, slots=True)
+class RelayedReply:
+    """A payload that another node has answered with, as the bytes it came in."""
+
+    name: str
+    body: bytes
+
+
+Payload: TypeAlias = betterproto2.Message | QueryReply | EventFrame | RelayedReply
 """What goes into the server's envelope."""
 
 

@@ -75,6 +75,15 @@ class RouteTable:
                 raise ValueError(f"route {route.name!r} needs exactly one of handler and inline")
             self._routes[route.name] = route
 
+    def replace(self, routes: Iterable[Route]) -> None:
+        """Set routes whether or not their payloads have one: where a node has others answer for it.
+
+        :raises ValueError: for a payload that is not in the envelope.
+        """
+        for route in routes:
+            self._routes.pop(route.name, None)
+            self.add((route,))
+
     def get(self, name: str) -> Route | None:
         """The route of a payload, or None."""
         return self._routes.get(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -26,6 +27,7 @@ UNREACHABLE = "CLIENT_TOOL_UNREACHABLE"
 _DEFAULT_TIMEOUT = 30.0
 _ASK_USER = "uiAskUser"
 _ASK_USER_TIMEOUT = 120.0
+_MOST_RELAYED = 256
 
 
 class _Waiter:
@@ -39,11 +41,12 @@ class _Waiter:
 class ClientCalls:
     """The client tool calls of one session that wait for their result. Only this session may answer them."""
 
-    __slots__ = ("_session", "_waiting")
+    __slots__ = ("_relayed", "_session", "_waiting")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._waiting: dict[str, _Waiter] = {}
+        self._relayed: OrderedDict[str, Callable[[bytes], None]] = OrderedDict()
 
     async def __call__(self, tool: Tool, args: Mapping[str, Any], ctx: RequestContext) -> ToolOutcome:
         """Ask the client to run a tool, and wait: the tool's ``@timeout``, else 30 s (120 s for ``uiAskUser``)."""
@@ -65,8 +68,20 @@ class ClientCalls:
             del self._waiting[call_id]
         return waiter.outcome or _timed_out(tool.name, seconds)
 
+    def relay(self, call_id: str, answer: Callable[[bytes], None]) -> None:
+        """Hand the client's answer to a call that another node made on to ``answer``, once, as it comes.
+
+        That node gives up waiting by itself; of calls that no client answered the oldest are forgotten.
+        """
+        self._relayed[call_id] = answer
+        while len(self._relayed) > _MOST_RELAYED:
+            self._relayed.popitem(last=False)
+
     def settle(self, result: ClientToolResult) -> None:
         """Take a client's answer; one nobody waits for any more is ignored."""
+        if (answer := self._relayed.pop(result.call_id, None)) is not None:
+            answer(bytes(result))
+            return
         waiter = self._waiting.get(result.call_id)
         if waiter is None:
             return

@@ -8,7 +8,7 @@ because they are reached through it; it never repeats what another hub told, so 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -26,7 +26,6 @@ MAX_PATTERNS: Final = 512
 
 HUB: Final = "bff"
 _EVERYTHING: Final = frozenset({"#"})
-_CACHED_TOPICS: Final = 8192
 
 
 class _Told(msgspec.Struct):
@@ -57,9 +56,10 @@ class Demand:
     """
 
     def __init__(self, node_type: str) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        """Called when the demand of any peer has changed."""
         self._is_hub = node_type == HUB
         self._peers: dict[str, _Peer] = {}
-        self._by_topic: dict[str, frozenset[str]] = {}
 
     def told(self, peer_id: str, peer_type: str, payload: bytes) -> bool:
         """Take what a peer says; True when it asks to be told this node's demand.
@@ -74,13 +74,13 @@ class Demand:
             return True
         patterns = frozenset(said.patterns) if len(said.patterns) <= MAX_PATTERNS else _EVERYTHING
         self._peers[peer_id] = _Peer(peer_type, patterns)
-        self._by_topic.clear()
+        self.changed()
         return False
 
     def forget(self, peer_id: str) -> None:
         """The peer is connected no more."""
         if self._peers.pop(peer_id, None) is not None:
-            self._by_topic.clear()
+            self.changed()
 
     def is_current(self, peer_id: str, hashed: str) -> bool:
         """Whether what is known of a peer has the hash that it names in its heartbeats."""
@@ -89,15 +89,9 @@ class Demand:
 
     def of(self, topic: str) -> frozenset[str]:
         """The ids of the peers that ask for events under a topic."""
-        known = self._by_topic.get(topic)
-        if known is None:
-            known = frozenset(
-                peer_id for peer_id, peer in self._peers.items() if any(one.matches(topic) for one in peer.compiled)
-            )
-            if len(self._by_topic) >= _CACHED_TOPICS:
-                self._by_topic.clear()
-            self._by_topic[topic] = known
-        return known
+        return frozenset(
+            peer_id for peer_id, peer in self._peers.items() if any(one.matches(topic) for one in peer.compiled)
+        )
 
     def for_peer(self, peer_id: str, peer_type: str, own: frozenset[str]) -> frozenset[str]:
         """What to tell a peer.

@@ -90,6 +90,7 @@ class Mesh:
             dedup=self.bridge.dedup,
             unreached=lambda: any(not self.switchboard.is_connected(row.id) for row in self._others()),
         )
+        self.switchboard.rerouted = self.demand.changed = self.bridge.changed
         self.bridge.saw, self.bridge.left = self.delivery.saw, self.delivery.hints.note
         self.canary = Canary(
             own.id,
@@ -153,7 +154,7 @@ class Mesh:
 
     async def run(self) -> None:
         """Everything, until cancelled."""
-        with self.node.bus.tap(self.bridge.publish):
+        with self.node.bus.tap(self.bridge.publish, local_only=True):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.switchboard.keep_beating, name="mesh: heartbeats")
                 tasks.start_soon(self.registry.run, name="mesh: registry")
@@ -254,7 +255,7 @@ def _peer_event(topic: str, change: Change) -> Event:
         "before": None if change.before is None else change.before.name.lower(),
         "health": None if change.after is None else change.after.name.lower(),
     }
-    return Event(id=new_id(), topic=topic, payload=payload, kind=kind_for_topic(topic).name, actor="system:mesh")
+    return Event(id=new_id(), topic=topic, body=payload, kind=kind_for_topic(topic).name, actor="system:mesh")
 
 
 @asynccontextmanager

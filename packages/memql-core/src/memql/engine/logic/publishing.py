@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from memql.engine.context import RequestContext, format_instant
@@ -58,9 +57,8 @@ def _event(argument: Any, ctx: RequestContext) -> Event:
     return Event(
         id=new_id() if ctx.ids is None else derived_id("event", *ctx.ids.path),
         topic=topic,
-        payload=payload,
+        body=payload,
         kind=kind_for_topic(topic).name,
-        timestamp=datetime.now(UTC),
         actor=ctx.actor.created_by,
         cause=ctx.cause,
     )

@@ -74,10 +74,9 @@ class Delivery:
         """Seconds for which events may wait undelivered in the database."""
         return max(follower.behind() for follower in self.followers)
 
-    def saw(self, event_id: str, log_seq: int | None) -> None:
-        """An event came over a stream, or was published here."""
-        if log_seq is not None:
-            self.log.saw(event_id, log_seq)
+    def saw(self, event_id: str, log_seq: int) -> None:
+        """A graph event came over a stream, or was published here."""
+        self.log.saw(event_id, log_seq)
 
     def hurry(self) -> None:
         """Something may be missing: look at once."""

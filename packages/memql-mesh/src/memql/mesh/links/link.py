@@ -17,7 +17,7 @@ from memql.mesh.links.streams import MAX_MESSAGE_BYTES, Stream, StreamLostError
 from memql.mesh.options import Options
 from memql.mesh.peers import Card
 from memql.mesh.wire.envelopes import FROM_ACCEPTOR, FROM_DIALER, decode, encode
-from memql.mesh.wire.records import Record, encode_batch, to_forward
+from memql.mesh.wire.records import encode_batch, to_forward
 from memql.wire.frames import Frame
 from memql.wire.protobuf import MalformedMessageError, bool_field, bytes_field, varint_field
 
@@ -49,6 +49,8 @@ class Link:
         """Set when it carries nothing any more."""
         self.end_reason: MemqlError | None = None
         """Why it ended; None while it lives and when the other side ended it in good order."""
+        self.offer = self.outbox.offer
+        """Queues an event."""
         self._stream = stream
         self._options = options
         self._outgoing = FROM_DIALER if dialed else FROM_ACCEPTOR
@@ -109,10 +111,6 @@ class Link:
         """Queue an answer, at the peer's pace; one for a stream that has ended is dropped."""
         if self.alive:
             await self.outbox.put(self._checked(self._envelope(message, "", None)))
-
-    def offer(self, record: Record) -> None:
-        """Queue an event."""
-        self.outbox.offer(record)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

@@ -81,11 +81,13 @@ class Outbox:
 
     def offer(self, record: Record) -> None:
         """Queue an event; never waits, never refuses."""
-        if len(self._events) >= self._capacity:
-            self._events.popleft()
+        events = self._events
+        if len(events) >= self._capacity:
+            events.popleft()
             self._note_dropped()
-        self._events.append(record)
-        self._ready.set()
+        events.append(record)
+        if not self._ready.is_set():
+            self._ready.set()
 
     def mark_gap(self) -> None:
         """Have the next batch say that events are missing, and send one even if it is empty."""
@@ -115,10 +117,18 @@ class Outbox:
 
     def _take(self, most_events: int, most_bytes: int) -> list[Record]:
         events = self._events
+        if len(events) <= most_events and sum(map(_size, events)) <= most_bytes:
+            everything = list(events)
+            events.clear()
+            return everything
+        return self._take_some(most_events, most_bytes)
+
+    def _take_some(self, most_events: int, most_bytes: int) -> list[Record]:
+        events = self._events
         records: list[Record] = []
         room = most_bytes
         while events and len(records) < most_events:
-            room -= len(events[0].payload) + _OVERHEAD
+            room -= _size(events[0])
             if room < 0 and records:
                 break
             records.append(events.popleft())
@@ -137,3 +147,7 @@ class Outbox:
         if now - self._warned >= _WARN_EVERY:
             self._warned = now
             log.warning("%d events for %s were dropped so far: it takes them too slowly", self.dropped, self.peer)
+
+
+def _size(record: Record) -> int:
+    return len(record.payload) + _OVERHEAD

@@ -16,7 +16,7 @@ from memql.errors import Code, MemqlError
 from memql.mesh.links.gate import Admission, Gate
 from memql.mesh.links.handshake import await_hello, refuse, welcome
 from memql.mesh.links.link import Link
-from memql.mesh.links.streams import MAX_MESSAGE_BYTES, AcceptedStream, StreamLostError
+from memql.mesh.links.streams import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, AcceptedStream, StreamLostError
 from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Peers
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.http2.max_frame_size", MAX_FRAME_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -14,15 +14,19 @@ import grpc.aio
 from memql.errors import Code, MemqlError
 from memql.mesh.wire.envelopes import METHOD
 
-__all__ = ["MAX_MESSAGE_BYTES", "AcceptedStream", "Stream", "StreamLostError", "dial"]
+__all__ = ["MAX_FRAME_BYTES", "MAX_MESSAGE_BYTES", "AcceptedStream", "Stream", "StreamLostError", "dial"]
 
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 """Bytes of one envelope, both ways: deltas of a turn may carry screenshots."""
+
+MAX_FRAME_BYTES: Final = 1 << 20
+"""Bytes of an HTTP/2 frame: a batch of events in one piece costs a third less than in many."""
 
 _STATUS_PATIENCE: Final = 1.0
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.http2.max_frame_size", MAX_FRAME_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -41,6 +41,8 @@ class Switchboard:
     ) -> None:
         self.lines: Mapping[str, Link] = {}
         """By peer id, the stream that carries events to it."""
+        self.rerouted: Callable[[], None] = lambda: None
+        """Called when :attr:`lines` has changed."""
         self.attached: list[Callable[[Link], None]] = []
         """Called with every stream that begins, once it carries."""
         self.detached: list[Callable[[Link], None]] = []
@@ -146,6 +148,7 @@ class Switchboard:
         best = _best(link for link in self._links.get(peer_id, ()) if link.alive)
         others = {known: link for known, link in self.lines.items() if known != peer_id}
         self.lines = others if best is None else {**others, peer_id: best}
+        self.rerouted()
 
     def _hear(self, link: Link, frame: Frame) -> Awaitable[None] | None:
         self._peers.heard(link.peer.id)

@@ -50,7 +50,11 @@ class Record(msgspec.Struct, array_like=True, gc=False, frozen=True):
     demanded: bool = False
     actor: str = ""
 
-    def handed_on(self, *, demanded: bool) -> Record:
+    def as_demanded(self) -> Record:
+        """The record for peers whose clients ask for the event."""
+        return msgspec.structs.replace(self, demanded=True)
+
+    def handed_on(self) -> Record:
         """The record as the next node gets it."""
         return Record(
             self.id,
@@ -63,7 +67,7 @@ class Record(msgspec.Struct, array_like=True, gc=False, frozen=True):
             self.log_seq,
             self.payload,
             self.cause,
-            demanded,
+            False,
             self.actor,
         )
 
@@ -88,7 +92,7 @@ def decode_batch(data: bytes) -> list[Record]:
         raise MemqlError(Code.INVALID_ARGUMENT, f"an event batch cannot be read: {error}") from error
 
 
-def record_of(event: Event, *, node: str, ttl: int, demanded: bool = False) -> Record:
+def record_of(event: Event, node: str, ttl: int) -> Record:
     """A local event as its first peers get it.
 
     :raises TypeError: when its payload has no JSON form.
@@ -104,27 +108,27 @@ def record_of(event: Event, *, node: str, ttl: int, demanded: bool = False) -> R
         event.log_seq,
         event.json,
         event.cause,
-        demanded,
+        False,
         event.actor,
     )
 
 
-def to_event(record: Record, *, demanded: bool = False) -> Event:
+def to_event(record: Record, demanded: bool = False) -> Event:
     """The event that a record carries, for the bus of this node.
 
     :param demanded: whether it is here for clients only.
     """
-    return Event.received(
-        record.id,
-        record.topic,
-        _KIND_NAMES.get(record.kind, "MESSAGE"),
-        record.micros,
-        record.payload,
-        record.actor,
-        record.origin,
-        record.log_seq,
-        record.cause,
-        demanded,
+    return Event(
+        id=record.id,
+        topic=record.topic,
+        body=record.payload,
+        kind=_KIND_NAMES.get(record.kind, "MESSAGE"),
+        micros=record.micros,
+        actor=record.actor,
+        origin=record.origin,
+        log_seq=record.log_seq,
+        cause=record.cause,
+        demanded=demanded,
     )
 
 

@@ -1,0 +1,1 @@
+"""Requests that one node has another one answer (spec "Cross-node AI/voice forwarding", "Forwarding")."""
