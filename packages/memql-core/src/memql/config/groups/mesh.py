@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from memql.config.groups.declaration import Group, setting
 from memql.config.value_types import Flag, OptionalAddress, Seconds
 
@@ -53,6 +55,9 @@ class MeshSettings(Group):
         default="24h",
         doc="how long kept events and unused cursors stay; 0 keeps them for ever",
         ge=0,
+    )
+    mesh_spawner: Literal["", "local"] = setting(
+        "MEMQL_MESH_SPAWNER", default="", doc="local: start further nodes as processes when peers ask; development only"
     )
     workbench_remote: Flag = setting(
         "MEMQL_WORKBENCH_REMOTE", default=False, doc="whether agents use the workbench nodes of the cluster"

@@ -19,10 +19,16 @@ Introspection = Callable[[Any, RequestContext], Awaitable[Result]]
 """One introspection call: its argument as written (a list, an object, a string or None) and the context."""
 
 
+Elsewhere = Callable[[Builtin, Mapping[str, Any], RequestContext], Awaitable[Any]]
+"""Runs a builtin, with its arguments bound, on another node."""
+
+
 class Builtins:
     """The registry of executors by name, and of the introspection calls."""
 
     def __init__(self, introspection: Mapping[str, Introspection]) -> None:
+        self.elsewhere: Elsewhere | None = None
+        """Runs a builtin whose executor is not on this node, where other nodes can be asked."""
         self._executors: dict[str, BuiltinExecutor] = {}
         self._introspection = dict(introspection)
 
@@ -70,6 +76,8 @@ class Builtins:
             role brings its executor, and whatever the executor raises.
         """
         executor = self._executors.get(builtin.executor)
+        if executor is None and self.elsewhere is not None:
+            return await self.elsewhere(builtin, _profile(builtin, args), ctx)
         if executor is None:
             raise MemqlError(
                 Code.UNAVAILABLE,
