@@ -119,7 +119,9 @@ class Struct(betterproto2.Message):
 
         return {
             key: value.to_dict(
-                output_format=output_format, casing=casing, include_default_values=include_default_values
+                output_format=output_format,
+                casing=casing,
+                include_default_values=include_default_values,
             )
             for key, value in self.fields.items()
         }

@@ -71,6 +71,12 @@ __all__ = (
     "SenseTokenizeMsg",
     "SenseTokenizeResult",
     "ServerHello",
+    "SiChatMessage",
+    "SiChatMsg",
+    "SiChatResult",
+    "SiStreamChunk",
+    "SiSuggestMsg",
+    "SiSuggestResult",
     "SubscribeMsg",
     "SubscriptionKind",
     "ToolDescriptor",
@@ -882,6 +888,14 @@ class MemqlClientMessage(betterproto2.Message):
         17, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
+    si_chat: "SiChatMsg | None" = betterproto2.field(
+        18, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+
+    si_suggest: "SiSuggestMsg | None" = betterproto2.field(
+        21, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+
     sense_tokenize: "SenseTokenizeMsg | None" = betterproto2.field(
         30, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
@@ -977,6 +991,10 @@ class MemqlServerMessage(betterproto2.Message):
         20, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
+    si_chunk: "SiStreamChunk | None" = betterproto2.field(
+        30, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+
     heartbeat: "HeartbeatMsg | None" = betterproto2.field(
         40, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
@@ -987,6 +1005,14 @@ class MemqlServerMessage(betterproto2.Message):
 
     call_tool_result: "CallToolResult | None" = betterproto2.field(
         51, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+
+    si_chat_result: "SiChatResult | None" = betterproto2.field(
+        55, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+
+    si_suggest_result: "SiSuggestResult | None" = betterproto2.field(
+        58, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
     sense_tokenize_result: "SenseTokenizeResult | None" = betterproto2.field(
@@ -1493,6 +1519,117 @@ class ServerHello(betterproto2.Message):
 
 
 default_message_pool.register_message("znasllc.memql.v1", "ServerHello", ServerHello)
+
+
+@dataclass(eq=False, repr=False)
+class SiChatMessage(betterproto2.Message):
+    """
+    ----------------------------------------------------------------------------------------------------------- SI
+    """
+
+    role: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    content: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIChatMessage", SiChatMessage)
+
+
+@dataclass(eq=False, repr=False)
+class SiChatMsg(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    messages: "list[SiChatMessage]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    provider: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    A provider or a routing policy; empty takes the default.
+    """
+
+    stream: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIChatMsg", SiChatMsg)
+
+
+@dataclass(eq=False, repr=False)
+class SiChatResult(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    message: "SiChatMessage | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    metadata: "___google__protobuf__.Struct | None" = betterproto2.field(
+        200, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the last chunk of a streamed answer carries too: source, citations, usage.
+    """
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIChatResult", SiChatResult)
+
+
+@dataclass(eq=False, repr=False)
+class SiStreamChunk(betterproto2.Message):
+    """
+
+
+    Oneofs:
+        - delta:
+    """
+
+    stream_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    provider: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    request_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    index: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+
+    text_delta: "str | None" = betterproto2.field(10, betterproto2.TYPE_STRING, optional=True, group="delta")
+
+    json_delta: "___google__protobuf__.Struct | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True, group="delta"
+    )
+
+    metadata: "___google__protobuf__.Struct | None" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, optional=True, group="delta"
+    )
+
+    done: "bool" = betterproto2.field(20, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIStreamChunk", SiStreamChunk)
+
+
+@dataclass(eq=False, repr=False)
+class SiSuggestMsg(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    domain: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    payload: "___google__protobuf__.Struct | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SISuggestMsg", SiSuggestMsg)
+
+
+@dataclass(eq=False, repr=False)
+class SiSuggestResult(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    domain: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    result: "___google__protobuf__.Struct | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SISuggestResult", SiSuggestResult)
 
 
 @dataclass(eq=False, repr=False)
