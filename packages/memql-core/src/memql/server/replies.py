@@ -15,7 +15,7 @@ import msgspec
 from memql.engine.result import Result
 from memql.errors import Code, MemqlError, internal_error
 from memql.events import EventKind
-from memql.wire.frames import EventFrame
+from memql.wire.frames import EventFrame, SuggestionFrame
 from memql.wire.messages import ErrorDetail, QueryErrorMsg
 
 __all__ = ["Payload", "QueryReply", "coded", "notice", "query_error"]
@@ -33,7 +33,7 @@ class QueryReply:
     result: Result
 
 
-Payload: TypeAlias = betterproto2.Message | QueryReply | EventFrame
+Payload: TypeAlias = betterproto2.Message | QueryReply | EventFrame | SuggestionFrame
 """What goes into the server's envelope."""
 
 
