@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Code", "MemqlError", "Status", "internal_error"]
+__all__ = ["Code", "MemqlError", "Status", "first_of", "internal_error"]
 
 
 class Status(IntEnum):
@@ -86,6 +86,7 @@ _STATUS = {
     Code.TREE_REFUSED: Status.FailedPrecondition,
 }
 
+_E = TypeVar("_E", bound=Exception)
 _RETRYABLE = frozenset({Code.UNAVAILABLE, Code.CONFLICT, Code.RESOURCE_EXHAUSTED})
 
 
@@ -167,3 +168,11 @@ def internal_error(cause: BaseException, error_id: str) -> MemqlError:
     error.error_id = error_id
     error.__cause__ = cause
     return error
+
+
+def first_of(group: ExceptionGroup[_E]) -> _E:
+    """The first failure in a group, however deep: for groups whose members all say the same."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error  # type: ignore[return-value]

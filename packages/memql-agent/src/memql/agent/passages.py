@@ -32,7 +32,8 @@ _MOST_CONTEXT: Final = 600
 _LONGEST_WORD: Final = 40
 """A longer run of characters is a hash or a token, not language."""
 _CARD: Final = ("primary", "secondary", "tertiary", "status")
-_CUT: Final = re.compile(r".*(\n\n|[.!?…。]\s|\n|\s)", re.DOTALL)
+_CUTS: Final = tuple(re.compile(f".*{end}", re.DOTALL) for end in (r"\n\s*\n", r"[.!?…。]\s", r"\n", r"\s"))
+"""Where a text is best cut: after a paragraph, a sentence, a line, a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,15 +222,19 @@ def _bounded(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def windows(text: str) -> list[str]:
-    """A long text in pieces of at most :data:`WINDOW` characters, cut in the last quarter at a paragraph, a sentence
-    or a space where there is one."""
+    """A long text in pieces of at most :data:`WINDOW` characters, each cut in its last quarter where it is best."""
     pieces: list[str] = []
     while len(text) > WINDOW and len(pieces) < _MOST_PASSAGES:
-        head = WINDOW * 3 // 4
-        found = _CUT.match(text[head:WINDOW])
-        cut = head + found.end() if found else WINDOW
+        cut = _cut(text)
         pieces.append(text[:cut].strip())
         text = text[cut:]
     if len(pieces) < _MOST_PASSAGES and text.strip():
         pieces.append(text.strip())
     return [piece for piece in pieces if piece]
+
+
+def _cut(text: str) -> int:
+    head = WINDOW * 3 // 4
+    tail = text[head:WINDOW]
+    found = next((match.end() for cut in _CUTS if (match := cut.match(tail))), len(tail))
+    return head + found

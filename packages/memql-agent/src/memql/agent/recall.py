@@ -20,6 +20,7 @@ from memql.agent.questions import search_text, search_words
 from memql.auth import Actor
 from memql.engine.readable import ReadableRows
 from memql.engine.tools.model_errors import si_error
+from memql.errors import first_of
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog
 
@@ -44,7 +45,8 @@ _BOOKKEEPING: Final = frozenset({"platform", "cluster", "identity"})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A passage and how near it is to the question, at most 1, rounded to four places."""
+    """A passage and how near it is to the question, alone or with its context, whichever is nearer: at most 1, rounded
+    to four places."""
 
     passage: Passage
     similarity: float
@@ -139,9 +141,13 @@ class Recall:
     # --- ranking ---------------------------------------------------------------------------------------------------
 
     async def _ranked(self, question: str, passages: Sequence[Passage]) -> list[Found]:
-        vectors = await self._embedding.vectors([question, *(passage.whole for passage in passages)])
-        nearness = (vectors[1:] @ vectors[0]).tolist()
-        found = [Found(passage, round(value, 4)) for passage, value in zip(passages, nearness, strict=True)]
+        texts, wholes = ([getattr(passage, name) for passage in passages] for name in ("text", "whole"))
+        vectors = await self._embedding.vectors([question, *texts, *wholes])
+        alone, together = (vectors[1:] @ vectors[0]).reshape(2, -1)
+        found = [
+            Found(passage, round(float(max(nearness)), 4))
+            for passage, *nearness in zip(passages, alone, together, strict=True)
+        ]
         # Newer before older where both are as near; sorting is stable, so the last key comes first.
         found.sort(key=lambda one: (one.passage.id, one.passage.field))
         found.sort(key=lambda one: one.passage.created_at, reverse=True)
@@ -232,13 +238,5 @@ async def _each(items: Iterable[Any], work: Callable[[Any], Awaitable[None]]) ->
         async with anyio.create_task_group() as group:
             for item in items:
                 group.start_soon(one, item)
-    except BaseExceptionGroup as failures:
-        raise first_error(failures) from None
-
-
-def first_error(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure inside a group."""
-    error: BaseException = failures
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    except ExceptionGroup as failures:
+        raise first_of(failures) from None

@@ -63,7 +63,7 @@ class Engine(Protocol):
         ...
 
     async def may_read(self, event: Event, actor: Actor) -> bool:
-        """Whether the actor may read the row that a graph event is about."""
+        """Whether the actor may see the event; of a graph event, whether it may read the row."""
         ...
 
 
