@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar
 
@@ -16,7 +16,6 @@ from server_system import Wire
 from memql.agent.extractive import NOTICE
 from memql.agent.handlers.chat import MAX_CHARACTERS, MAX_MESSAGES
 from memql.client import ChatMessage, Client, Code, MemqlError
-from memql.client._models import Messages
 from memql.client.sync import connect as connect_sync
 from memql.engine.context import RequestContext
 from memql.engine.tools.model_ports import Bound, Capability, ChatEvent, ChatRequest, TextDelta
@@ -223,7 +222,7 @@ async def test_a_conversation_outside_of_the_limits_is_refused(agent: AgentNode,
 
 async def test_the_last_message_of_the_user_counts(agent: AgentNode) -> None:
     await agent.write("v1:memo:article", "heron", {"title": HERON})
-    talk: Messages = [
+    talk: list[ChatMessage | Mapping[str, str]] = [
         ChatMessage(role="system", content="Be brief."),
         ChatMessage(content="Who wrote the symphonies of Sibelius?"),
         {"role": "assistant", "content": "Nobody knows."},
