@@ -77,6 +77,12 @@ def test_what_is_no_language_is_no_passage(value: Any) -> None:
     assert passages_of(visit(title=value, detail=value), VISIT, {}) == []
 
 
+def test_a_text_with_a_long_address_in_it_is_language() -> None:
+    body = f"The story is told at https://example.org/{'x' * 40} and nowhere else in so many words, or so they say."
+    (passage,) = passages_of(visit(title=body), VISIT, {})
+    assert passage.text == body
+
+
 def test_pointers_give_full_ids_and_pass_over_what_is_no_id() -> None:
     (pointer,) = VISIT.pointers.values()
     assert pointed_ids(visit(townId="oslo"), pointer) == ["v1:t:town:oslo"]

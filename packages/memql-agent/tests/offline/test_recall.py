@@ -176,6 +176,8 @@ async def test_a_search_that_takes_too_long_is_left_out_and_told(
     recalled = await recall.find(QUESTION, USERS["ann"], 5)
     assert (recalled.partial, found_ids(recalled)) == (True, ["heron"])
     monkeypatch.setattr(recall._readable, "newest", stuck)
+    assert (await recall.find(QUESTION, USERS["ann"], 5)).found == []
+    monkeypatch.setattr(module, "SEARCH_SECONDS", 30.0)
     monkeypatch.setattr(module, "TOTAL_SECONDS", 0.05)
     with pytest.raises(MemqlError) as caught:
         await recall.find(QUESTION, USERS["ann"], 5)

@@ -128,6 +128,13 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+@given(st.lists(st.floats(allow_nan=False), max_size=40))
+def test_vectors_are_encoded_as_every_other_list(vector: list[float]) -> None:
+    value = {"vectors": [vector, [*vector, None]]}
+    assert encode_struct(value) == bytes(to_struct(value))
+    assert decode_struct(encode_struct(value)) == as_json(value)
+
+
 @settings(deadline=None)
 @given(objects)
 def test_structs_survive_the_hand_written_codec(value: dict[str, Any]) -> None:

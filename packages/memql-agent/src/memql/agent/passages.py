@@ -127,8 +127,12 @@ def _text(row: Row, path: FieldPath) -> str:
 
 
 def _is_language(value: str) -> bool:
+    """Whether it is more than an id, a number or a hash."""
     words = value.split()
-    return any(map(str.isalpha, value)) and not CONCEPT_ID.match(value) and max(map(len, words)) <= _LONGEST_WORD
+    if len(words) == 1 and CONCEPT_ID.match(value):
+        return False
+    readable = sum(len(word) for word in words if len(word) <= _LONGEST_WORD)
+    return any(map(str.isalpha, value)) and 2 * readable > sum(map(len, words))
 
 
 def pointed_ids(row: Row, pointer: Pointer) -> list[str]:

@@ -22,7 +22,7 @@ from memql.engine.readable import ReadableRows
 from memql.engine.tools.model_errors import si_error
 from memql.errors import first_of
 from memql.graph.database import Database
-from memql.lang.catalog import Catalog
+from memql.lang.catalog import Catalog, Concept
 
 __all__ = ["Found", "Recall", "Recalled"]
 
@@ -33,7 +33,7 @@ MAX_ROWS: Final = 40
 MAX_PASSAGES: Final = 2000
 MAX_CHARACTERS: Final = 1024 * 1024
 SEARCH_SECONDS: Final = 3.0
-"""How long the search of one concept may take; its newest rows are looked at either way."""
+"""How long either look at the rows of one concept may take; it is left out then, and told."""
 TOTAL_SECONDS: Final = 20.0
 _MOST_LABELS: Final = 500
 _QUESTION: Final = 4000
@@ -54,7 +54,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Passages, nearest first, one for each row. ``partial`` says that a search took too long and was left out."""
+    """Passages, nearest first, one for each row. ``partial`` says that some rows took too long to read."""
 
     found: Sequence[Found]
     partial: bool = False
@@ -103,15 +103,18 @@ class Recall:
     # --- candidates ------------------------------------------------------------------------------------------------
 
     async def _candidates(self, layout: Layout, words: list[str], actor: Actor, collected: _Collected) -> None:
-        concept = layout.concept
-        collected.add(await self._readable.newest(concept, actor, MAX_ROWS))
-        if not words:
-            return
-        with anyio.move_on_after(SEARCH_SECONDS) as scope:
+        concept, readable = layout.concept, self._readable
+        await self._collect(concept, readable.newest(concept, actor, MAX_ROWS), collected)
+        if words:
             search = search_text(words)
-            collected.add(await self._readable.matching(concept, layout.texts, search, actor, MAX_ROWS))
+            found = readable.matching(concept, layout.texts, search, actor, MAX_ROWS)
+            await self._collect(concept, found, collected)
+
+    async def _collect(self, concept: Concept, rows: Awaitable[Iterable[Row]], collected: _Collected) -> None:
+        with anyio.move_on_after(SEARCH_SECONDS) as scope:
+            collected.add(await rows)
         if scope.cancelled_caught:
-            log.warning("recall left out a search of %s, which took more than %g s", concept.key, SEARCH_SECONDS)
+            log.warning("recall left out rows of %s: reading them took more than %g s", concept.key, SEARCH_SECONDS)
             collected.partial = True
 
     # --- context ---------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from memql.engine.tools.model_ports import (
     TextDelta,
     Usage,
 )
+from memql.engine.tools.model_routes import is_local
 from memql.engine.tools.models import Models, reply_metadata
 from memql.errors import Code, MemqlError
 from memql.events import Event
@@ -84,8 +85,14 @@ def with_chat(catalog: Catalog, *names: str, default: str = "", policy: Policy |
     return replace(catalog, providers={**catalog.providers, **more}, policies=policies)
 
 
-def chain_of(catalog: Catalog, *names: str, **limits: int) -> Policy:
-    return replace(catalog.policies["quickSummary"], primary=names[0], fallbacks=names[1:], **limits)
+def chain_of(catalog: Catalog, *names: str, total_ms: int | None = None, first_ms: int | None = None) -> Policy:
+    return replace(
+        catalog.policies["quickSummary"],
+        primary=names[0],
+        fallbacks=names[1:],
+        max_latency_ms=total_ms,
+        max_time_to_first_token_ms=first_ms,
+    )
 
 
 class Setup:
@@ -308,7 +315,7 @@ async def drip() -> AsyncIterator[ChatEvent]:
 
 async def test_a_model_that_does_not_begin_in_time_is_passed_over(ops: Ops) -> None:
     base = ops.engine.catalog
-    policy = chain_of(base, "a", "b", max_latency_ms=5000, max_time_to_first_token_ms=20)
+    policy = chain_of(base, "a", "b", total_ms=5000, first_ms=20)
     setup = Setup(with_chat(base, "a", "b", policy=policy), {"a": silent, "b": "hello"})
     assert await setup.text("quickSummary") == "hello"
     assert setup.vendor.closed == 2
@@ -316,7 +323,7 @@ async def test_a_model_that_does_not_begin_in_time_is_passed_over(ops: Ops) -> N
 
 async def test_an_answer_that_takes_too_long_ends_with_what_there_is(ops: Ops) -> None:
     base = ops.engine.catalog
-    policy = chain_of(base, "a", max_latency_ms=100)
+    policy = chain_of(base, "a", total_ms=100)
     reply = await Setup(with_chat(base, "a", policy=policy), {"a": drip}).models.complete(ASK, CTX, route=policy.key)
     assert reply.text.startswith("xx")
     assert reply.finish.metadata["error"]["details"]["si"] == "si.timeout"
@@ -453,7 +460,7 @@ async def test_completions_are_seen_by_administrators_and_by_who_asked(ops: Ops)
 
 
 def test_a_provider_is_local_by_its_type(ops_providers: Mapping[str, Provider]) -> None:
-    assert {name for name, one in ops_providers.items() if model_calls.is_local(one)} == {"extractive", "localEmbed"}
+    assert {name for name, one in ops_providers.items() if is_local(one)} == {"extractive", "localEmbed"}
 
 
 @pytest.fixture

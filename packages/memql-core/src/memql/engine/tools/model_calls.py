@@ -207,9 +207,7 @@ class _Attempt:
                 self._admitted = True
             self._tell("started", self._record)
             async with aclosing(_generator(client.chat(self._bound, self._request, self._ctx))) as source:
-                event: ChatEvent | None = None
-                while not isinstance(event, Finish):
-                    event = await self._next(source) or Finish()
+                while not isinstance(event := await self._next(source) or Finish(), Finish):
                     self._note(event)
                     yield event
         except MemqlError as error:
@@ -222,6 +220,7 @@ class _Attempt:
             self._end("error", internal_error(error, ""))
             raise
         self._end("ok", None)
+        yield event
 
     async def _next(self, source: AsyncGenerator[ChatEvent, None]) -> ChatEvent | None:
         limit, name = self._limit()
