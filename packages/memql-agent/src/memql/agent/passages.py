@@ -132,7 +132,7 @@ def _is_language(value: str) -> bool:
     if len(words) == 1 and CONCEPT_ID.match(value):
         return False
     readable = sum(len(word) for word in words if len(word) <= _LONGEST_WORD)
-    return any(map(str.isalpha, value)) and 2 * readable > sum(map(len, words))
+    return any(map(str.isalpha, value)) and 4 * readable > sum(map(len, words))
 
 
 def pointed_ids(row: Row, pointer: Pointer) -> list[str]:
