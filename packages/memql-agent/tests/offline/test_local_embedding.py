@@ -104,7 +104,7 @@ def refuse(*args, **kwargs):
     raise AssertionError("a network call")
 socket.socket.connect = refuse
 import anyio
-from memql.agent import AgentRole
+import memql.agent.handlers, memql.agent.offline
 from memql.agent.local_embedding import LocalEmbedding
 assert "wordllama" not in sys.modules and "numpy" not in sys.modules
 anyio.run(LocalEmbedding().vectors, ["a", "b"])

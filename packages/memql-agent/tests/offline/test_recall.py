@@ -19,6 +19,7 @@ from memql.auth import Actor
 from memql.engine.tools.model_errors import si_id
 from memql.errors import MemqlError
 from memql.events import Event
+from memql.lang.catalog import Concept
 
 from .conftest import USERS, AgentNode
 
@@ -166,11 +167,17 @@ async def test_a_search_that_takes_too_long_is_left_out_and_told(
 ) -> None:
     await agent.write("v1:memo:article", "heron", {"title": TEXT})
     recall = recall_of(agent)
+    article = agent.node.engine.catalog.concepts["v1:memo:article"]
+    articles = await recall._readable.newest(article, USERS["ann"], 5)
+
+    async def at_once(concept: Concept, *args: Any) -> list[dict[str, Any]]:
+        return articles if concept is article else []
 
     async def stuck(*args: Any) -> list[dict[str, Any]]:
         await anyio.sleep_forever()
         return []
 
+    monkeypatch.setattr(recall._readable, "newest", at_once)
     monkeypatch.setattr(recall._readable, "matching", stuck)
     monkeypatch.setattr(module, "SEARCH_SECONDS", 0.02)
     recalled = await recall.find(QUESTION, USERS["ann"], 5)

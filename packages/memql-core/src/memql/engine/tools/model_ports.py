@@ -154,7 +154,7 @@ ChatEvent: TypeAlias = Chosen | TextDelta | ToolCallDelta | Usage | Finish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
-    """A whole answer. ``metadata`` is what travels beside the text, see :func:`reply_metadata`."""
+    """A whole answer; :func:`memql.engine.tools.models.reply_metadata` makes what travels beside its text."""
 
     text: str
     chosen: Chosen
