@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 import threading
@@ -126,7 +125,3 @@ def test_weights_are_read_on_first_use_from_the_package_and_logging_stays_as_it_
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "True []"
     assert not list(tmp_path.iterdir())
-
-
-def test_the_root_logger_of_this_process_was_left_alone() -> None:
-    assert logging.getLogger().level == logging.WARNING
