@@ -35,7 +35,7 @@ format: .venv/.synced ## Rewrite the code in the house style
 	@.venv/bin/ruff format .
 
 types: .venv/.synced ## The strict type check
-	@.venv/bin/mypy -p memql
+	@.venv/bin/mypy -p memql $(foreach role,mesh bff voice cognition agent planner identity workbench,-p memql.$(role))
 	@MYPYPATH=examples/airline .venv/bin/mypy tests benchmarks examples
 	@for tests in packages/*/tests; do \
 		(cd $$tests && MYPYPATH=support:../../memql-core/tests/support:../../memql-mesh/tests/support ../../../.venv/bin/mypy --config-file ../../../pyproject.toml .) || exit 1; \

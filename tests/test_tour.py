@@ -128,6 +128,9 @@ def test_the_tour_shows_what_the_readme_says_and_the_data_is_there_again(termina
             "UA-ABQ-DEN: cancellation",
             "WN-ABQ-LAS: delay",
         ]
+        answer = terminal.memql("si", "chat", "what happened at Denver?")
+        assert "No language model" in answer
+        assert '"crew out of hours" (cancellation, United Airlines' in answer
         newest, oldest = terminal.rows(f'history(id=="{ROUTE}")')
         assert newest["createdBy"] == "system:automation:disruptionReported"
         assert (newest["payload"]["status"], oldest["payload"]["status"]) == ("disrupted", "active")

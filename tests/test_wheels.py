@@ -112,9 +112,22 @@ def test_a_role_installs_alone_and_brings_only_what_it_declares(
     assert ("memql-mesh" in installed) is roster[f"memql-{role}"]["mesh"]
     extra = installed - core_closure - own - {f"memql-{role}", "memql-mesh"}
     assert not extra or own - {"memql-core", "memql-mesh"}, f"{role} brings {sorted(extra)} without declaring it"
+    assert bool({"wordllama", "numpy"} & installed) is (role == "agent")
     roles = _run(
         str(tmp_path / "venv/bin/python"),
         "-c",
         "from importlib.metadata import entry_points as e; print(*(p.load().name for p in e(group='memql.roles')))",
     )
     assert roles.split() == [role]
+
+
+def test_an_agent_installed_alone_embeds_texts_without_a_network(wheels: Path, tmp_path: Path) -> None:
+    _install("memql-agent", wheels, tmp_path / "venv")
+    program = (
+        "import socket, anyio\n"
+        "from memql.agent.local_embedding import LocalEmbedding\n"
+        "def refuse(*args): raise AssertionError('a network call')\n"
+        "socket.socket.connect = refuse\n"
+        "print(anyio.run(LocalEmbedding().vectors, ['a heron', 'an engine']).shape)"
+    )
+    assert _run(str(tmp_path / "venv/bin/python"), "-c", program).strip() == "(2, 256)"

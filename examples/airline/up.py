@@ -32,6 +32,7 @@ The airline example is loaded. In a second terminal, with .venv/bin on the PATH 
   memql import v1:airline:disruption examples/airline/data/disruptions.csv
   memql query 'history(id=="v1:airline:route:AA-ABQ-DFW")'              what the automation did to a route
   memql query 'queryDisruptedCount()'
+  memql si chat 'what happened at Denver?'                              works without a model, and says so
 
 docs/tutorial.md goes on from there. Ctrl-C stops everything; the data stays.
 """

@@ -58,6 +58,7 @@ class Code(str, Enum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     UNIMPLEMENTED = "UNIMPLEMENTED"
     FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
     CONFIG_INVALID = "CONFIG_INVALID"
     TREE_REFUSED = "TREE_REFUSED"
 
@@ -80,6 +81,7 @@ _STATUS = {
     Code.UNAUTHENTICATED: Status.Unauthenticated,
     Code.UNIMPLEMENTED: Status.Unimplemented,
     Code.FAILED_PRECONDITION: Status.FailedPrecondition,
+    Code.OUT_OF_RANGE: Status.OutOfRange,
     Code.CONFIG_INVALID: Status.FailedPrecondition,
     Code.TREE_REFUSED: Status.FailedPrecondition,
 }

@@ -156,6 +156,15 @@ async def test_rows_the_subscriber_may_not_read_are_not_delivered(wire: Wire, no
     assert title(await event(wire)) == "open"
 
 
+async def test_other_events_that_the_subscriber_may_not_see_are_not_delivered(wire: Wire, node: Node) -> None:
+    await subscribe(wire, kind=SubscriptionKind.AI_STREAM)
+    node.engine.unreadable.add("e1")
+    for number in (1, 2):
+        payload = {"number": number}
+        node.services.bus.publish(Event(id=f"e{number}", topic="si.completion.finished", body=payload))
+    assert from_struct((await event(wire)).payload)["number"] == 2
+
+
 async def test_unsubscribing_ends_delivery_and_is_answered(wire: Wire, store: Store) -> None:
     await subscribe(wire)
     await wire.send(UnsubscribeMsg(subscription_id="s"))

@@ -79,6 +79,8 @@ def test_payload_numbers_are_those_of_the_protocol() -> None:
         "ack": 15,
         "list_tools": 16,
         "call_tool": 17,
+        "si_chat": 18,
+        "si_suggest": 21,
         "sense_tokenize": 30,
         "sense_complete": 31,
         "sense_diagnose": 32,
@@ -99,9 +101,12 @@ def test_payload_numbers_are_those_of_the_protocol() -> None:
         "query_result": 11,
         "query_error": 12,
         "event": 20,
+        "si_chunk": 30,
         "heartbeat": 40,
         "list_tools_result": 50,
         "call_tool_result": 51,
+        "si_chat_result": 55,
+        "si_suggest_result": 58,
         "sense_tokenize_result": 70,
         "sense_complete_result": 71,
         "sense_diagnose_result": 72,
@@ -121,6 +126,13 @@ def test_payload_numbers_are_those_of_the_protocol() -> None:
 
 def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
+
+
+@given(st.lists(st.floats(allow_nan=False), max_size=40))
+def test_vectors_are_encoded_as_every_other_list(vector: list[float]) -> None:
+    value = {"vectors": [vector, [*vector, None]]}
+    assert encode_struct(value) == bytes(to_struct(value))
+    assert decode_struct(encode_struct(value)) == as_json(value)
 
 
 @settings(deadline=None)

@@ -1,8 +1,8 @@
 """Nodes of a mesh as real processes that tests kill: a parent that has imported everything forks one in milliseconds.
 
-Run as ``fleet.py``; each line ``{"log": PATH, "env": {...}}`` on its input forks a node and prints its pid. A node plays
-the role of its ``MEMQL_NODE_TYPE`` and writes down every event that its bus published: ``FLEET_SEEN`` names the file,
-one line ``incarnation event-id topic`` each.
+Run as ``fleet.py``; each line ``{"log": PATH, "env": {...}}`` on its input forks a node and prints its pid. A node
+plays the role of its ``MEMQL_NODE_TYPE`` and writes down every event that its bus published: ``FLEET_SEEN`` names the
+file, one line ``incarnation event-id topic`` each.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def _observe(seen: TextIO, stack: ExitStack, node: Node) -> None:
 
 def _main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    import memql.mesh.mesh  # noqa: F401  imported before forking: it is what takes the time
+    import memql.mesh.mesh
     import memql.server.server  # noqa: F401
 
     print("ready", flush=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from memql.cli import data, inspection, language, live, node, sealed, values
+from memql.cli import data, inspection, language, live, models, node, sealed, values
 from memql.cli.output import show_error
 from memql.errors import Code, MemqlError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for family in (node, language, live, data, values, sealed, inspection):
+for family in (node, language, live, models, data, values, sealed, inspection):
     family.register(app)
 
 

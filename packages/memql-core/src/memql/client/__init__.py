@@ -4,6 +4,10 @@ from memql.client._client import Client, connect
 from memql.client._subscription import EventStream
 from memql.client.model import (
     Access,
+    ChatDelta,
+    ChatMessage,
+    ChatReply,
+    Citation,
     ClientToolCall,
     Completion,
     Concept,
@@ -12,6 +16,7 @@ from memql.client.model import (
     Definition,
     Diagnostic,
     DrainResult,
+    Embeddings,
     Event,
     Hover,
     Parameter,
@@ -33,6 +38,10 @@ from memql.errors import Code, MemqlError
 
 __all__ = [
     "Access",
+    "ChatDelta",
+    "ChatMessage",
+    "ChatReply",
+    "Citation",
     "Client",
     "ClientToolCall",
     "Code",
@@ -44,6 +53,7 @@ __all__ = [
     "Diagnostic",
     "DrainResult",
     "Edge",
+    "Embeddings",
     "Event",
     "EventStream",
     "Hover",

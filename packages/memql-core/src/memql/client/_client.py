@@ -14,6 +14,7 @@ import anyio
 from memql.client._codec import call_text, plain_arguments
 from memql.client._credentials import TokenSource
 from memql.client._families import Automations, Node, Policies, Sense, Tools
+from memql.client._models import SI
 from memql.client._reads import is_read
 from memql.client._session import Session
 from memql.client._subscription import EventStream, Subscription
@@ -37,6 +38,7 @@ class Client:
         self._session = session
         self.tools = Tools(session, client_tools)
         self.sense = Sense(session)
+        self.si = SI(session)
         self.policies = Policies(session)
         self.automations = Automations(session)
         self.node = Node(session)

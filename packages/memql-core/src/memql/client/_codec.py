@@ -39,6 +39,7 @@ _BY_STATUS = {
     Status.ResourceExhausted: Code.RESOURCE_EXHAUSTED,
     Status.FailedPrecondition: Code.FAILED_PRECONDITION,
     Status.Aborted: Code.CONFLICT,
+    Status.OutOfRange: Code.OUT_OF_RANGE,
     Status.Unimplemented: Code.UNIMPLEMENTED,
     Status.Unavailable: Code.UNAVAILABLE,
     Status.Unauthenticated: Code.UNAUTHENTICATED,

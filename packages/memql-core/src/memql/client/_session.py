@@ -102,6 +102,15 @@ class Session:
         :param read: whether it may be sent again when the stream is lost before the answer.
         :raises MemqlError: the server's error, ``UNAVAILABLE`` when the stream was lost, or ``TIMEOUT``.
         """
+        frame = await self.ask_frame(message, read=read, timeout=timeout)
+        reply = frame.message()
+        if not isinstance(reply, answer):
+            name = CLIENT.by_message[type(message)].name
+            raise MemqlError(Code.INTERNAL, f"the server answered {name!r} with {frame.name!r}")
+        return reply
+
+    async def ask_frame(self, message: betterproto2.Message, *, read: bool, timeout: float | None) -> Frame:
+        """As :meth:`ask`, with the answer's frame as it came."""
         name = CLIENT.by_message[type(message)].name
 
         def encode(request_id: str) -> bytes:
@@ -109,13 +118,9 @@ class Session:
                 message.request_id = request_id
             return bytes(message)
 
-        frame = await self._retrying(
+        return await self._retrying(
             lambda link, limit: link.request(MessageReply(), name, encode, limit), read, timeout
         )
-        reply = frame.message()
-        if not isinstance(reply, answer):
-            raise MemqlError(Code.INTERNAL, f"the server answered {name!r} with {frame.name!r}")
-        return reply
 
     async def rows(self, request: QueryRequest, *, read: bool, timeout: float | None) -> list[bytes]:
         """Run a query and give back its chunks; errors as for :meth:`ask`."""

@@ -9,6 +9,10 @@ from typing import Any, Literal
 
 __all__ = [
     "Access",
+    "ChatDelta",
+    "ChatMessage",
+    "ChatReply",
+    "Citation",
     "ClientToolCall",
     "Completion",
     "Concept",
@@ -17,6 +21,7 @@ __all__ = [
     "Definition",
     "Diagnostic",
     "DrainResult",
+    "Embeddings",
     "Event",
     "Hover",
     "Parameter",
@@ -276,6 +281,56 @@ class RunEvent:
     output: Mapping[str, Any] | None = None
     error: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """One message of a conversation; ``role`` is system, user, assistant or tool."""
+
+    content: str
+    role: str = "user"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A row that an answer quotes, the field it quotes, and how near that is to the question, at most 1."""
+
+    concept_id: str
+    id: str
+    field: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatReply:
+    """A whole answer. ``degraded`` is ``no_model`` when no language model wrote it; ``metadata`` has all that came
+    beside the text."""
+
+    text: str
+    provider: str = ""
+    model: str = ""
+    degraded: str = ""
+    citations: tuple[Citation, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatDelta:
+    """A piece of an answer as it comes; the last one has no text but the whole ``reply``."""
+
+    index: int = 0
+    text: str = ""
+    reply: ChatReply | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Vectors of length one in the order of their texts; those of different models are never compared."""
+
+    model: str
+    dims: int
+    vectors: list[list[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from memql.client import _client, model
+from memql.client._models import Messages
 from memql.client._subscription import EventStream as AsyncEventStream
 from memql.client.results import Result, Row
 
@@ -83,6 +84,34 @@ class Tools:
         return self._call(self._tools.call, name, **args)
 
 
+class SI:
+    """Model calls; see :class:`memql.client._models.SI`."""
+
+    def __init__(self, client: _client.Client, call: _Caller) -> None:
+        self._si = client.si
+        self._call = call
+
+    def chat(self, messages: Messages, provider: str | None = None, *, timeout: float = 120.0) -> model.ChatReply:
+        """The whole answer to a conversation."""
+        return self._call(self._si.chat, messages, provider, timeout=timeout)
+
+    def stream(
+        self, messages: Messages, provider: str | None = None, *, timeout: float = 120.0
+    ) -> Iterator[model.ChatDelta]:
+        """The answer as it comes, the whole last."""
+        return self._call.iterate(self._si.stream(messages, provider, timeout=timeout))
+
+    def suggest(
+        self, domain: str, payload: Mapping[str, Any] | None = None, *, timeout: float = 120.0
+    ) -> dict[str, Any]:
+        """What a domain suggests."""
+        return self._call(self._si.suggest, domain, payload, timeout=timeout)
+
+    def embed(self, texts: Sequence[str], provider: str | None = None, *, timeout: float = 120.0) -> model.Embeddings:
+        """One vector per text."""
+        return self._call(self._si.embed, texts, provider, timeout=timeout)
+
+
 class Sense:
     """What an editor asks about memQL source."""
 
@@ -124,6 +153,7 @@ class Client:
         self._call = _Caller(portal)
         self.tools = Tools(client, self._call)
         self.sense = Sense(client, self._call)
+        self.si = SI(client, self._call)
 
     @property
     def server(self) -> model.ServerInfo:

@@ -17,6 +17,7 @@ from memql.config.groups.access import AccessSettings
 from memql.config.groups.declaration import Group
 from memql.config.groups.listeners import ListenerSettings
 from memql.config.groups.mesh import MeshSettings
+from memql.config.groups.models import ModelSettings
 from memql.config.groups.node import NodeSettings
 from memql.config.groups.process import ProcessSettings
 from memql.config.groups.secrets import SecretSettings
@@ -35,6 +36,7 @@ _GROUPS: tuple[type[Group], ...] = (
     SecretSettings,
     AccessSettings,
     MeshSettings,
+    ModelSettings,
 )
 
 
@@ -68,6 +70,7 @@ class Settings(
     SecretSettings,
     AccessSettings,
     MeshSettings,
+    ModelSettings,
 ):
     """What a node runs with. Immutable; ``model_copy(update=...)`` makes a variant (it keeps the sources)."""
 

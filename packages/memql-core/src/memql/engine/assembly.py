@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from memql.auth import system
@@ -15,7 +16,8 @@ from memql.engine.logic import Publisher, Runner
 from memql.engine.read import GraphReader
 from memql.engine.tools.builtins import Builtins
 from memql.engine.tools.dispatch import Dispatcher
-from memql.engine.tools.models import CredentialLookup, Models
+from memql.engine.tools.model_ports import Credential, CredentialLookup, KeySource
+from memql.engine.tools.models import Models
 from memql.engine.tools.standard import register_standard
 from memql.engine.values import ValueTables
 from memql.engine.write import GraphWriter
@@ -30,6 +32,7 @@ from memql.secrets.keys import MasterKey
 __all__ = ["build_engine"]
 
 _PREFIX: Final = "MEMQL_SI_"
+_MODELS: Final = RequestContext(actor=system("system:models"))
 
 
 def build_engine(
@@ -43,6 +46,7 @@ def build_engine(
     max_results: int = 10_000,
     salt: str = "",
     environ: Mapping[str, str] = os.environ,
+    model_defaults: Mapping[str, str] | None = None,
 ) -> Engine:
     """An engine over a migrated database.
 
@@ -52,6 +56,7 @@ def build_engine(
     :param max_results: the default and largest page, rows.
     :param salt: mixed into ids derived from content.
     :param environ: where providers' keys are looked up last.
+    :param model_defaults: the provider or routing policy of a modality when a call names none.
     """
 
     def executors(engine: Engine) -> Executors:
@@ -82,7 +87,13 @@ def build_engine(
         writer: GraphWriter = GraphWriter(
             database, current, published, reader=lambda: reader, master_key=master_key, salt=salt
         )
-        models: Models = Models(current, _credentials(writer, environ))
+        models: Models = Models(
+            current,
+            _credentials(writer, environ),
+            variable=partial(_global_variable, writer),
+            defaults=model_defaults,
+            publish=published,
+        )
         logic = Runner(
             engine, database, Publisher(Outbox(database, node), published), tables=writer.tables, models=models
         )
@@ -106,17 +117,22 @@ def _credentials(writer: GraphWriter, environ: Mapping[str, str]) -> CredentialL
     """How a provider's ``env("NAME")`` is found: global secret, global variable, environment, each also without the
     prefix ``MEMQL_SI_``."""
 
-    async def look_up(name: str) -> str | None:
-        tables = await writer.tables(RequestContext(actor=system("system:models")))
+    async def look_up(name: str) -> Credential | None:
+        tables = await writer.tables(_MODELS)
         names = [name, name.removeprefix(_PREFIX)] if name.startswith(_PREFIX) else [name]
-        for find in (
-            lambda candidate: tables.secret(candidate, system_only=True),
-            lambda candidate: tables.variable(candidate, system_only=True),
-            environ.get,
-        ):
+        stores: tuple[tuple[KeySource, Callable[[str], str | None]], ...] = (
+            ("global", lambda candidate: tables.secret(candidate, system_only=True)),
+            ("global", lambda candidate: tables.variable(candidate, system_only=True)),
+            ("env", environ.get),
+        )
+        for source, find in stores:
             for candidate in names:
                 if value := find(candidate):
-                    return value
+                    return Credential(value, source)
         return None
 
     return look_up
+
+
+async def _global_variable(writer: GraphWriter, name: str) -> str | None:
+    return (await writer.tables(_MODELS)).variable(name, system_only=True)

@@ -19,6 +19,7 @@ from memql.engine.access import RateLimiter, authorize_call, require_account, re
 from memql.engine.context import RequestContext
 from memql.engine.logic import Policies
 from memql.engine.ports import LogicRunner, Reader
+from memql.engine.readable import ReadableRows
 from memql.engine.result import Meta, Result
 from memql.engine.tools.builtins import Builtins
 from memql.engine.tools.dispatch import Dispatcher
@@ -73,6 +74,7 @@ class Engine:
         self.models = parts.models
         self.tools = parts.tools
         self.values = parts.values
+        self.readable = ReadableRows(parts.reader)
 
     @property
     def catalog(self) -> Catalog:

@@ -8,6 +8,7 @@ from typing import Final
 from memql.auth import Actor
 from memql.engine.context import RequestContext
 from memql.engine.ports import Reader
+from memql.engine.readable import sees_all_unruled
 from memql.events.event import Event
 from memql.ids import short_id
 from memql.lang import ast
@@ -16,7 +17,9 @@ from memql.lang.catalog import Catalog, Concept
 __all__ = ["may_see"]
 
 _GRAPH: Final = "graph."
-_OPERATIONAL: Final = ("automation.", "telemetry.", "query.", "session.", "cluster.", "system.", "cache.", "tool.")
+_OPERATIONAL: Final = (
+    "automation.", "telemetry.", "query.", "session.", "cluster.", "system.", "cache.", "tool.", "si.", "ai.",
+)  # fmt: skip
 """What runs, for whom and where: administrators see it, and everyone their own part."""
 
 
@@ -39,7 +42,7 @@ async def may_see(event: Event, actor: Actor, catalog: Catalog, reader: Reader) 
 async def _may_see_row(event: Event, concept: Concept, actor: Actor, reader: Reader) -> bool:
     rule = concept.row_rule
     if rule is None:
-        return actor.has_role("admin") or (event.actor != "" and event.actor == actor.user_id)
+        return sees_all_unruled(actor) or (event.actor != "" and event.actor == actor.user_id)
     if rule.public:
         return True
     if rule.cluster_owner or not actor.user_id:

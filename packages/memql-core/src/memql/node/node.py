@@ -214,6 +214,10 @@ async def _open_engine(
         master_key=MasterKey.from_hex(settings.master_key) if settings.master_key else None,
         cursor_key=cursor_key(settings),
         max_results=settings.query_max_results,
+        model_defaults={
+            "chat": settings.default_chat_provider,
+            "embedding": settings.default_embedding_provider,
+        },
     )
     await Seeder(engine.writer, database, catalog).apply()
     automations = await stack.enter_async_context(
@@ -289,6 +293,8 @@ def _services(node: Node, identity: NodeIdentity) -> Services:
         database=node.database,
         tools=engine.tools,
         policies=engine.policies,
+        models=engine.models,
+        readable=engine.readable,
         automations=node.automations,
         sense=sense,
         tail=LogTail(EventLog(node.database, SecretMask(lambda: engine.catalog)), node.bus),

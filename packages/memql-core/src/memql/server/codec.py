@@ -10,7 +10,15 @@ import msgspec
 
 from memql.server.replies import Payload, QueryReply, RelayedReply
 from memql.server.value_rows import to_message
-from memql.wire.frames import EventFrame, QueryRequest, RowsChunk, decode_client, encode_server, encode_server_rows
+from memql.wire.frames import (
+    EventFrame,
+    QueryRequest,
+    RowsChunk,
+    SuggestionFrame,
+    decode_client,
+    encode_server,
+    encode_server_rows,
+)
 from memql.wire.messages import QueryResultChunk
 from memql.wire.payloads import SERVER
 from memql.wire.protobuf import MalformedMessageError
@@ -19,6 +27,7 @@ __all__ = ["BadFrameError", "Codec", "ProtobufCodec", "Request"]
 
 _EVENT = SERVER.by_name["event"].number
 _QUERY_RESULT = SERVER.by_name["query_result"].number
+_SUGGESTION = SERVER.by_name["si_suggest_result"].number
 
 
 class BadFrameError(Exception):
@@ -91,6 +100,8 @@ class ProtobufCodec:
             yield encode_server(next_id(), correlate_to, _EVENT, payload.encode())
         elif isinstance(payload, RelayedReply):
             yield encode_server(next_id(), correlate_to, SERVER.by_name[payload.name].number, payload.body)
+        elif isinstance(payload, SuggestionFrame):
+            yield encode_server(next_id(), correlate_to, _SUGGESTION, payload.encode())
         elif not isinstance(payload, QueryReply):
             number = SERVER.by_message[type(payload)].number
             yield encode_server(next_id(), correlate_to, number, bytes(payload))

@@ -10,7 +10,7 @@ import msgspec
 
 from memql.server.codec import BadFrameError, Request
 from memql.server.replies import Payload, QueryReply, RelayedReply
-from memql.wire.frames import EventFrame, QueryRequest, parse
+from memql.wire.frames import EventFrame, QueryRequest, SuggestionFrame, parse
 from memql.wire.messages import EventKind, ExecuteQueryMsg
 from memql.wire.payloads import CLIENT, SERVER
 from memql.wire.payloads import Payload as WirePayload
@@ -22,10 +22,23 @@ _dumps = msgspec.json.Encoder().encode
 _PAYLOADS: Mapping[str, WirePayload] = {
     key: payload for payload in CLIENT.by_name.values() for key in (payload.name, camel(payload.name))
 }
+_AI_PAYLOADS: Mapping[str, WirePayload] = {
+    key: payload
+    for name, payload in CLIENT.by_name.items()
+    if name.startswith("si_")
+    for key in (f"ai_{name[3:]}", camel(f"ai_{name[3:]}"))
+}
+"""The payloads about models as later clients of the original spell them."""
 
 
 class JsonCodec:
-    """Text frames of protojson, as WebSocket carries them."""
+    """Text frames of protojson, as WebSocket carries them; one for each session.
+
+    Payloads about models are answered as the last request for one was spelt: ``siChat`` or ``aiChat``.
+    """
+
+    def __init__(self) -> None:
+        self._ai = False
 
     def decode(self, data: bytes | str) -> Request:
         """Open a frame; see :class:`~memql.server.codec.Codec`."""
@@ -38,12 +51,18 @@ class JsonCodec:
         metadata = envelope.get("metadata") or {}
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
             raise BadFrameError("metadata: expected an object of strings", message_id)
-        members = [(_PAYLOADS[key], value) for key, value in envelope.items() if key in _PAYLOADS]
+        members = [
+            (payload, value)
+            for key, value in envelope.items()
+            if (payload := _PAYLOADS.get(key) or _AI_PAYLOADS.get(key)) is not None
+        ]
         if len(members) > 1:
             raise BadFrameError("the frame has more than one payload", message_id)
         if not members:
             return Request(message_id, metadata=metadata)
         payload, value = members[0]
+        if payload.name.startswith("si_"):
+            self._ai = not envelope.keys().isdisjoint(_AI_PAYLOADS)
         try:
             message = _message(payload, value)
         except ProtoJsonError as error:
@@ -61,8 +80,12 @@ class JsonCodec:
             payload = parse(SERVER.by_name[payload.name].message, payload.body)
         if isinstance(payload, EventFrame):
             name, body = "event", _event(payload)
+        elif isinstance(payload, SuggestionFrame):
+            name, body = "siSuggestResult", _suggestion(payload)
         else:
             name, body = camel(SERVER.by_message[type(payload)].name), encode(payload)
+        if self._ai and name.startswith("si"):
+            name = f"ai{name[2:]}"
         yield _dumps({"messageId": next_id(), "correlateTo": correlate_to, "metadata": {}, name: body})
 
 
@@ -112,6 +135,10 @@ def _query_result(message_id: str, correlate_to: str, reply: QueryReply) -> byte
             b',"done":true}}',
         )
     )
+
+
+def _suggestion(suggestion: SuggestionFrame) -> dict[str, Any]:
+    return {"requestId": suggestion.request_id, "domain": suggestion.domain, "result": suggestion.result}
 
 
 def _event(event: EventFrame) -> dict[str, Any]:

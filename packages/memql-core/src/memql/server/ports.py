@@ -16,8 +16,10 @@ from memql.automations.events import RunEvent
 from memql.config import Settings
 from memql.engine.context import RequestContext
 from memql.engine.logic.policies import PolicyOutcome
+from memql.engine.readable import ReadableRows
 from memql.engine.result import Result
 from memql.engine.tools.dispatch import ClientExecution, ToolOutcome
+from memql.engine.tools.models import Models
 from memql.events import Bus, Event
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog, Tool
@@ -61,7 +63,7 @@ class Engine(Protocol):
         ...
 
     async def may_read(self, event: Event, actor: Actor) -> bool:
-        """Whether the actor may read the row that a graph event is about."""
+        """Whether the actor may see the event; of a graph event, whether it may read the row."""
         ...
 
 
@@ -172,6 +174,8 @@ class Services:
     database: Database | None = None
     tools: Tools | None = None
     policies: Policies | None = None
+    models: Models | None = None
+    readable: ReadableRows | None = None
     automations: Automations | None = None
     sense: Sense | None = None
     tail: LogTail | None = None

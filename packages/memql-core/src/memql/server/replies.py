@@ -15,10 +15,11 @@ import msgspec
 from memql.engine.result import Result
 from memql.errors import Code, MemqlError, internal_error
 from memql.events import EventKind
-from memql.wire.frames import EventFrame
+from memql.wire.frames import EventFrame, SuggestionFrame
 from memql.wire.messages import ErrorDetail, QueryErrorMsg
+from memql.wire.payloads import SERVER
 
-__all__ = ["Payload", "QueryReply", "RelayedReply", "coded", "notice", "query_error"]
+__all__ = ["Payload", "QueryReply", "RelayedReply", "coded", "notice", "query_error", "wire_name"]
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,18 @@ class RelayedReply:
     body: bytes
 
 
-Payload: TypeAlias = betterproto2.Message | QueryReply | EventFrame | RelayedReply
+Payload: TypeAlias = betterproto2.Message | QueryReply | EventFrame | SuggestionFrame | RelayedReply
 """What goes into the server's envelope."""
+
+
+def wire_name(payload: Payload) -> str:
+    """The field of the envelope that a payload travels in."""
+    if isinstance(payload, RelayedReply):
+        return payload.name
+    for kind, name in ((QueryReply, "query_result"), (EventFrame, "event"), (SuggestionFrame, "si_suggest_result")):
+        if isinstance(payload, kind):
+            return name
+    return SERVER.by_message[type(payload)].name
 
 
 def coded(error: BaseException) -> MemqlError:

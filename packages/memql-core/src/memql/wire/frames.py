@@ -32,6 +32,7 @@ __all__ = [
     "Frame",
     "QueryRequest",
     "RowsChunk",
+    "SuggestionFrame",
     "decode_client",
     "decode_frame",
     "decode_server",
@@ -240,6 +241,34 @@ class EventFrame:
                 text_field(202, self.cursor),
             )
         )
+
+
+@dataclass(slots=True)
+class SuggestionFrame:
+    """``SISuggestResult`` with a plain result: a thousand vectors are a quarter of a million numbers."""
+
+    request_id: str
+    domain: str
+    result: Mapping[str, Any]
+
+    def encode(self) -> bytes:
+        """The bytes of the message.
+
+        :raises TypeError: when the result is no JSON object.
+        """
+        return b"".join(
+            (text_field(1, self.request_id), text_field(2, self.domain), bytes_field(3, encode_struct(self.result)))
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> SuggestionFrame:
+        """From the bytes of the message.
+
+        :raises MalformedMessageError: when they are none.
+        """
+        parts = dict(fields(data))
+        result = decode_struct(_body(parts.get(3, b"")))
+        return cls(text(parts.get(1, b"")), text(parts.get(2, b"")), result)
 
 
 def _timestamp(moment: datetime) -> bytes:

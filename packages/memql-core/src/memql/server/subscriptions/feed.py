@@ -179,8 +179,6 @@ class Feed:
             self._session.services.tail.hurry()
 
     async def _readable(self, event: Event) -> bool:
-        if root_of(event.topic) != "graph":
-            return True
         try:
             return await self._session.services.engine.may_read(event, self._session.principal.actor)
         except MemqlError as error:

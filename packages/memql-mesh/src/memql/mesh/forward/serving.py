@@ -22,7 +22,7 @@ from memql.mesh.links.link import Link
 from memql.mesh.wire.messages import SiForwardCancel, SiForwardRequest, SiForwardResponse
 from memql.server.codec import BadFrameError, ProtobufCodec
 from memql.server.ports import Principal, Services
-from memql.server.replies import Payload, coded, query_error
+from memql.server.replies import Payload, coded, query_error, wire_name
 from memql.server.routing import MAX_TIMEOUT, RouteTable
 from memql.server.session import Session
 from memql.wire.frames import decode_client, encode_server
@@ -200,8 +200,7 @@ class _MarkingCodec(ProtobufCodec):
         self, next_id: Callable[[], str], correlate_to: str, payload: Payload, *, json_rows: bool
     ) -> Iterator[bytes | str]:
         """See :class:`~memql.server.codec.Codec`."""
-        known = SERVER.by_message.get(type(payload))
-        self.terminal = known is not None and known.name in TERMINAL
+        self.terminal = wire_name(payload) in TERMINAL
         yield from super().encode(next_id, correlate_to, payload, json_rows=json_rows)
 
 

@@ -71,6 +71,12 @@ __all__ = (
     "SenseTokenizeMsg",
     "SenseTokenizeResult",
     "ServerHello",
+    "SiChatMessage",
+    "SiChatMsg",
+    "SiChatResult",
+    "SiStreamChunk",
+    "SiSuggestMsg",
+    "SiSuggestResult",
     "SubscribeMsg",
     "SubscriptionKind",
     "ToolDescriptor",
@@ -443,9 +449,7 @@ class AutomationRunEvent(betterproto2.Message):
         10, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
 
-    step: "AutomationRunStep | None" = betterproto2.field(
-        11, betterproto2.TYPE_MESSAGE, optional=True, group="event"
-    )
+    step: "AutomationRunStep | None" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, optional=True, group="event")
 
     complete: "AutomationRunComplete | None" = betterproto2.field(
         12, betterproto2.TYPE_MESSAGE, optional=True, group="event"
@@ -465,9 +469,7 @@ class AutomationRunStep(betterproto2.Message):
 
     duration_ms: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
 
-    output: "___google__protobuf__.Struct | None" = betterproto2.field(
-        5, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    output: "___google__protobuf__.Struct | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
 
     error: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
 
@@ -481,9 +483,7 @@ class CallToolMsg(betterproto2.Message):
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
-    arguments: "___google__protobuf__.Struct | None" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    arguments: "___google__protobuf__.Struct | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
 
 
 default_message_pool.register_message("znasllc.memql.v1", "CallToolMsg", CallToolMsg)
@@ -652,9 +652,7 @@ class ErrorDetail(betterproto2.Message):
     message: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
     metadata: "dict[str, str]" = betterproto2.field(
-        3,
-        betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+        3, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
 
 
@@ -701,9 +699,7 @@ class EventNotification(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
 
-    payload: "___google__protobuf__.Struct | None" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    payload: "___google__protobuf__.Struct | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
 
     seq: "int" = betterproto2.field(200, betterproto2.TYPE_UINT64)
 
@@ -725,9 +721,7 @@ class ExecuteQueryMsg(betterproto2.Message):
 
     query: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
-    variables: "___google__protobuf__.Struct | None" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    variables: "___google__protobuf__.Struct | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
 
     client_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
 
@@ -813,17 +807,11 @@ class MemoryNode(betterproto2.Message):
         5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
 
-    payload: "___google__protobuf__.Struct | None" = betterproto2.field(
-        6, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    payload: "___google__protobuf__.Struct | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
 
-    schema: "___google__protobuf__.Struct | None" = betterproto2.field(
-        7, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    schema: "___google__protobuf__.Struct | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
 
-    metadata: "___google__protobuf__.Struct | None" = betterproto2.field(
-        9, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    metadata: "___google__protobuf__.Struct | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
 
     provenance: "Provenance | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
 
@@ -845,9 +833,7 @@ class MemqlClientMessage(betterproto2.Message):
     correlate_to: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
     metadata: "dict[str, str]" = betterproto2.field(
-        3,
-        betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+        3, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
 
     provenance: "Provenance | None" = betterproto2.field(100, betterproto2.TYPE_MESSAGE, optional=True)
@@ -864,9 +850,7 @@ class MemqlClientMessage(betterproto2.Message):
         12, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
-    subscribe: "SubscribeMsg | None" = betterproto2.field(
-        13, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
-    )
+    subscribe: "SubscribeMsg | None" = betterproto2.field(13, betterproto2.TYPE_MESSAGE, optional=True, group="payload")
 
     unsubscribe: "UnsubscribeMsg | None" = betterproto2.field(
         14, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
@@ -878,8 +862,12 @@ class MemqlClientMessage(betterproto2.Message):
         16, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
-    call_tool: "CallToolMsg | None" = betterproto2.field(
-        17, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    call_tool: "CallToolMsg | None" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, optional=True, group="payload")
+
+    si_chat: "SiChatMsg | None" = betterproto2.field(18, betterproto2.TYPE_MESSAGE, optional=True, group="payload")
+
+    si_suggest: "SiSuggestMsg | None" = betterproto2.field(
+        21, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
     sense_tokenize: "SenseTokenizeMsg | None" = betterproto2.field(
@@ -910,9 +898,7 @@ class MemqlClientMessage(betterproto2.Message):
         39, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
-    my_access: "MyAccessMsg | None" = betterproto2.field(
-        40, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
-    )
+    my_access: "MyAccessMsg | None" = betterproto2.field(40, betterproto2.TYPE_MESSAGE, optional=True, group="payload")
 
     client_tool_result: "ClientToolResult | None" = betterproto2.field(
         45, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
@@ -956,9 +942,7 @@ class MemqlServerMessage(betterproto2.Message):
     correlate_to: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
     metadata: "dict[str, str]" = betterproto2.field(
-        3,
-        betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+        3, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
 
     server_hello: "ServerHello | None" = betterproto2.field(
@@ -977,9 +961,9 @@ class MemqlServerMessage(betterproto2.Message):
         20, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
-    heartbeat: "HeartbeatMsg | None" = betterproto2.field(
-        40, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
-    )
+    si_chunk: "SiStreamChunk | None" = betterproto2.field(30, betterproto2.TYPE_MESSAGE, optional=True, group="payload")
+
+    heartbeat: "HeartbeatMsg | None" = betterproto2.field(40, betterproto2.TYPE_MESSAGE, optional=True, group="payload")
 
     list_tools_result: "ListToolsResult | None" = betterproto2.field(
         50, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
@@ -987,6 +971,14 @@ class MemqlServerMessage(betterproto2.Message):
 
     call_tool_result: "CallToolResult | None" = betterproto2.field(
         51, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+
+    si_chat_result: "SiChatResult | None" = betterproto2.field(
+        55, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
+    )
+
+    si_suggest_result: "SiSuggestResult | None" = betterproto2.field(
+        58, betterproto2.TYPE_MESSAGE, optional=True, group="payload"
     )
 
     sense_tokenize_result: "SenseTokenizeResult | None" = betterproto2.field(
@@ -1065,9 +1057,7 @@ class MyAccessResult(betterproto2.Message):
 
     primary_email: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
 
-    cluster_role: "UserRole" = betterproto2.field(
-        4, betterproto2.TYPE_ENUM, default_factory=lambda: UserRole(0)
-    )
+    cluster_role: "UserRole" = betterproto2.field(4, betterproto2.TYPE_ENUM, default_factory=lambda: UserRole(0))
 
 
 default_message_pool.register_message("znasllc.memql.v1", "MyAccessResult", MyAccessResult)
@@ -1147,9 +1137,7 @@ default_message_pool.register_message("znasllc.memql.v1", "QueryResultChunk", Qu
 class Result(betterproto2.Message):
     bundle: "GraphBundle | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
 
-    data: "list[___google__protobuf__.Value]" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    data: "list[___google__protobuf__.Value]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
 
     meta: "ResultMeta | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
 
@@ -1207,9 +1195,7 @@ class RunAutomationMsg(betterproto2.Message):
 
     automation: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
-    payload: "___google__protobuf__.Struct | None" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    payload: "___google__protobuf__.Struct | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
 
     concept: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
 
@@ -1331,9 +1317,7 @@ default_message_pool.register_message("znasllc.memql.v1", "SenseDiagnoseResult",
 class SenseDiagnostic(betterproto2.Message):
     range: "SenseRange | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
 
-    severity: "SenseSeverity" = betterproto2.field(
-        2, betterproto2.TYPE_ENUM, default_factory=lambda: SenseSeverity(0)
-    )
+    severity: "SenseSeverity" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: SenseSeverity(0))
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
 
@@ -1440,9 +1424,7 @@ class SenseSignatureHelpResult(betterproto2.Message):
     active_parameter: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
 
 
-default_message_pool.register_message(
-    "znasllc.memql.v1", "SenseSignatureHelpResult", SenseSignatureHelpResult
-)
+default_message_pool.register_message("znasllc.memql.v1", "SenseSignatureHelpResult", SenseSignatureHelpResult)
 
 
 @dataclass(eq=False, repr=False)
@@ -1496,6 +1478,111 @@ default_message_pool.register_message("znasllc.memql.v1", "ServerHello", ServerH
 
 
 @dataclass(eq=False, repr=False)
+class SiChatMessage(betterproto2.Message):
+    """
+    ----------------------------------------------------------------------------------------------------------- SI
+    """
+
+    role: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    content: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIChatMessage", SiChatMessage)
+
+
+@dataclass(eq=False, repr=False)
+class SiChatMsg(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    messages: "list[SiChatMessage]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    provider: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    A provider or a routing policy; empty takes the default.
+    """
+
+    stream: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIChatMsg", SiChatMsg)
+
+
+@dataclass(eq=False, repr=False)
+class SiChatResult(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    message: "SiChatMessage | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    metadata: "___google__protobuf__.Struct | None" = betterproto2.field(200, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What the last chunk of a streamed answer carries too: source, citations, usage.
+    """
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIChatResult", SiChatResult)
+
+
+@dataclass(eq=False, repr=False)
+class SiStreamChunk(betterproto2.Message):
+    """
+
+
+    Oneofs:
+        - delta:
+    """
+
+    stream_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    provider: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    request_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    index: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+
+    text_delta: "str | None" = betterproto2.field(10, betterproto2.TYPE_STRING, optional=True, group="delta")
+
+    json_delta: "___google__protobuf__.Struct | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True, group="delta"
+    )
+
+    metadata: "___google__protobuf__.Struct | None" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, optional=True, group="delta"
+    )
+
+    done: "bool" = betterproto2.field(20, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SIStreamChunk", SiStreamChunk)
+
+
+@dataclass(eq=False, repr=False)
+class SiSuggestMsg(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    domain: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    payload: "___google__protobuf__.Struct | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SISuggestMsg", SiSuggestMsg)
+
+
+@dataclass(eq=False, repr=False)
+class SiSuggestResult(betterproto2.Message):
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    domain: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    result: "___google__protobuf__.Struct | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+
+
+default_message_pool.register_message("znasllc.memql.v1", "SISuggestResult", SiSuggestResult)
+
+
+@dataclass(eq=False, repr=False)
 class SubscribeMsg(betterproto2.Message):
     subscription_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1505,9 +1592,7 @@ class SubscribeMsg(betterproto2.Message):
 
     filter: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
 
-    config: "___google__protobuf__.Struct | None" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    config: "___google__protobuf__.Struct | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
 
     concept: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
 
