@@ -90,6 +90,8 @@ class Pipeline:
             change or the caller may not know of it, ``FORBIDDEN`` when the caller may not write such rows, ``CONFLICT``
             when the version or a unique field stands against it.
         """
+        if ctx.actor.is_read_only:
+            raise MemqlError(Code.FORBIDDEN, "a service account may only read")
         intent.rules.guard.check_caller(ctx)
         try:
             if intent.kind == "insert":
