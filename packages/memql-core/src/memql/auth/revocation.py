@@ -133,7 +133,8 @@ class RevocationWatch:
             standing = verdicts.get(one.credential)
             if standing is None:
                 standing = verdicts[one.credential] = judge(one.credential, rows, now)
-            if standing.refusal is not None:
+            # Whoever holds a stream knows when its credential expires, and may wait for another one then.
+            if standing.refusal not in (None, Cause.EXPIRED):
                 self._end(one, standing.refusal)
             elif one.on_standing is not None:
                 one.on_standing(standing)

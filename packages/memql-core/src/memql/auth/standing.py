@@ -92,13 +92,12 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """A sign-in; ``expires_at`` None for never."""
+    """A sign-in. Its own expiry is about refreshing; each of its tokens has one too."""
 
     id: str
     user_id: str
     identity_id: str
     revoked: bool
-    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +139,7 @@ def judge(credential: Credential, rows: Mapping[str, Row], now: datetime) -> Sta
         session=session if isinstance(session, SessionRow) else None,
         identity=identity if isinstance(identity, IdentityRow) else None,
     )
-    refusal = _user_refusal(credential, found) or _session_refusal(credential, found, now)
+    refusal = _user_refusal(credential, found) or _session_refusal(credential, found)
     refusal = refusal or _identity_refusal(credential, found, now)
     if refusal is None:
         return found
@@ -157,13 +156,11 @@ def _user_refusal(credential: Credential, found: Standing) -> Cause | None:
     return None
 
 
-def _session_refusal(credential: Credential, found: Standing, now: datetime) -> Cause | None:
+def _session_refusal(credential: Credential, found: Standing) -> Cause | None:
     if not credential.session_id:
         return None
     session = found.session
-    if session is None or session.revoked or session.user_id != credential.user_id:
-        return Cause.SESSION
-    return Cause.SESSION if _is_past(session.expires_at, now) else None
+    return Cause.SESSION if session is None or session.revoked or session.user_id != credential.user_id else None
 
 
 def _identity_refusal(credential: Credential, found: Standing, now: datetime) -> Cause | None:
@@ -173,11 +170,8 @@ def _identity_refusal(credential: Credential, found: Standing, now: datetime) ->
     if identity is None or not identity.active or identity.type != IDENTITY_TYPES.get(credential.kind):
         return Cause.REVOKED
     # The expiry of a JWT is its own; only a personal access token has none but the row's.
-    return Cause.EXPIRED if credential.kind is CredentialKind.PAT and _is_past(identity.expires_at, now) else None
-
-
-def _is_past(moment: datetime | None, now: datetime) -> bool:
-    return moment is not None and moment <= now
+    ends = identity.expires_at if credential.kind is CredentialKind.PAT else None
+    return Cause.EXPIRED if ends is not None and ends <= now else None
 
 
 def read_row(node_id: str, concept: str, payload: Mapping[str, Any]) -> Row | None:
@@ -190,7 +184,6 @@ def read_row(node_id: str, concept: str, payload: Mapping[str, Any]) -> Row | No
             user_id=_id(payload.get("userId"), USER_CONCEPT),
             identity_id=_id(payload.get("identityId"), IDENTITY_CONCEPT),
             revoked=bool(payload.get("revokedAt")),
-            expires_at=_moment(payload.get("expiresAt")),
         )
     if concept != IDENTITY_CONCEPT:
         return None
