@@ -35,7 +35,7 @@ format: .venv/.synced ## Rewrite the code in the house style
 	@.venv/bin/ruff format .
 
 types: .venv/.synced ## The strict type check
-	@.venv/bin/mypy -p memql
+	@.venv/bin/mypy -p memql $(patsubst packages/memql-%,-p memql.%,$(filter-out packages/memql-core,$(wildcard packages/memql-*)))
 	@MYPYPATH=examples/airline .venv/bin/mypy tests benchmarks examples
 	@cd packages/memql-core/tests && MYPYPATH=support ../../../.venv/bin/mypy --config-file ../../../pyproject.toml .
 

@@ -21,14 +21,19 @@ from memql.graph.database import Database
 from memql.identity.minting import Minted, Minter, random_secret
 from memql.ids import derived_id, new_id, qualify
 
-__all__ = ["CredentialRevokedError", "Issuing", "NodeRequest"]
+__all__ = ["BOOTSTRAPPED_LIFE", "USUAL_LIFE", "CredentialRevokedError", "Issuing", "NodeRequest"]
 
-PAT_LIFE: Final = timedelta(days=90)
 NODE_LIFE: Final = timedelta(days=30)
 BOOTSTRAPPED_LIFE: Final = timedelta(hours=24)
-VOICE_AGENT_LIFE: Final = timedelta(days=90)
-SERVICE_ACCOUNT_LIFE: Final = timedelta(hours=1)
 LONGEST_USER_LIFE: Final = timedelta(hours=24)
+
+USUAL_LIFE: Final[Mapping[str, timedelta]] = {
+    "pat": timedelta(days=90),
+    "node": NODE_LIFE,
+    "voice_agent": timedelta(days=90),
+    "service_account": timedelta(hours=1),
+}
+"""How long each lives unless somebody says otherwise; a user's access token as long as the settings say."""
 
 _LIMITS: Final[Mapping[str, timedelta]] = {
     "user": LONGEST_USER_LIFE,
@@ -244,7 +249,7 @@ class Issuing:
         )
         if row is None:
             raise MemqlError(Code.NOT_FOUND, f"there is no credential or session {row_id!r}")
-        full, concept, payload = row
+        full, concept, payload = str(row[0]), row[1], row[2]
         if concept == SESSION_CONCEPT:
             change: dict[str, Any] = {"revokedAt": format_instant(datetime.now(UTC)), "revokedReason": "admin"}
             event = AuditEvent(
