@@ -35,9 +35,11 @@ format: .venv/.synced ## Rewrite the code in the house style
 	@.venv/bin/ruff format .
 
 types: .venv/.synced ## The strict type check
-	@.venv/bin/mypy -p memql $(patsubst packages/memql-%,-p memql.%,$(filter-out packages/memql-core,$(wildcard packages/memql-*)))
+	@.venv/bin/mypy -p memql $(foreach role,mesh bff voice cognition agent planner identity workbench,-p memql.$(role))
 	@MYPYPATH=examples/airline .venv/bin/mypy tests benchmarks examples
-	@cd packages/memql-core/tests && MYPYPATH=support ../../../.venv/bin/mypy --config-file ../../../pyproject.toml .
+	@for tests in packages/*/tests; do \
+		(cd $$tests && MYPYPATH=../../memql-core/tests/support ../../../.venv/bin/mypy --config-file ../../../pyproject.toml .) || exit 1; \
+	done
 
 bench: .venv/.synced ## Every benchmark, as ratios against its baseline
 	@.venv/bin/python -m benchmarks $(ARGS)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,9 +196,3 @@ def at_node(up: UpNode, memql_process: Memql, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MEMQL_HOME", str(up.home))
     monkeypatch.setenv("MEMQL_DATABASE_DSN", up.environment["MEMQL_DATABASE_DSN"])
     return memql_process
-
-
-@pytest.fixture(scope="session", autouse=True)
-async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
-    """Keep one loop for all tests: gRPC's poller is one per process and must not meet a closed loop."""
-    yield

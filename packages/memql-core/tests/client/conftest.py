@@ -196,9 +196,3 @@ def address(request: pytest.FixtureRequest, node: ScriptedNode) -> str:
 def scripted_node_factory() -> Any:
     """For tests that run the node on a thread of its own."""
     return scripted_node
-
-
-@pytest.fixture(scope="session", autouse=True)
-async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
-    """Keep one loop for all tests: gRPC's poller is one per process and must not meet a closed loop."""
-    yield

@@ -27,6 +27,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """Keep one loop for all tests: gRPC's poller is one per process and must not meet a closed loop."""
+    yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedServer]:
     """The server of this run; the workers of one run share it, and the last one out stops it."""
@@ -74,4 +80,4 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def ops_tree() -> Sources:
     """The worked example tree over the packaged one; ``load_tree(ops_tree).require()`` is its catalog."""
-    return read_sources([Path(__file__).parent / "trees" / "ops"])
+    return read_sources([Path(__file__).parent.parent / "trees" / "ops"])
