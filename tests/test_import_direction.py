@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("config", "errors"),
     ("ids", "errors"),
     ("events", "graph"),
+    ("auth", "graph"),
 }
 OWNERS = {
     **{part: "memql-core" for line in LINES[2:] for part in line},

@@ -155,7 +155,9 @@ async def test_a_tap_sees_every_event_as_it_is_published() -> None:
 
 
 async def test_a_local_tap_leaves_out_what_other_nodes_published() -> None:
-    bus, everything, local = Bus(), [], []
+    bus = Bus()
+    everything: list[Event] = []
+    local: list[Event] = []
     with bus.tap(everything.append), bus.tap(local.append, local_only=True):
         bus.publish(event("a.b", 1))
         bus.publish(event("a.b", 2).replace(origin="n2"))

@@ -75,6 +75,7 @@ def environ(dsn: str, tree: Path, home: Path) -> dict[str, str]:
         "MEMQL_DSL_PATH": str(tree),
         "MEMQL_GRPC_ADDRESS": "127.0.0.1:0",
         "SERVER_ADDRESS": "127.0.0.1:0",
+        "MEMQL_NODE_SERVICE_ADDRESS": "127.0.0.1:0",
         "MEMQL_NODE_ID": "node-a",
     }
 
@@ -112,7 +113,8 @@ async def test_an_open_node_serves_its_tree(settings: Settings) -> None:
 
 
 async def test_two_nodes_share_a_database(settings: Settings) -> None:
-    async with open_node(settings) as one, open_node(settings) as other:
+    second = settings.model_copy(update={"node_id": "node-b"})
+    async with open_node(settings) as one, open_node(second) as other:
         await ask(one, 'insert("v1:notes:note", payload={title: "hello"})')
         assert titles(await ask(other, "queryNotes({})")) == ["hello"]
 
@@ -135,7 +137,7 @@ async def test_a_database_that_cannot_be_reached_is_named_as_one_error(settings:
 
 async def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
     async with open_node(settings) as node:
-        taken = settings.model_copy(update={"http_address": node.server.http_address})
+        taken = settings.model_copy(update={"http_address": node.server.http_address, "node_id": "node-b"})
         with pytest.raises(MemqlError, match="SERVER_ADDRESS") as error:
             async with open_node(taken):
                 raise AssertionError
@@ -217,12 +219,15 @@ async def test_a_loop_that_dies_takes_the_node_down(settings: Settings) -> None:
 
 PROGRAM = """
 import sys, anyio
+from memql.cli.logs import configure_logging
 from memql.config.loading import load_settings
 from memql.node import run_node
 async def ready(node):
     print("ready", node.server.http_address, flush=True)
 async def main():
-    await run_node(load_settings(), ready=ready)
+    settings = load_settings()
+    configure_logging(settings)
+    await run_node(settings, ready=ready)
     print("stopped", flush=True)
 anyio.run(main)
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import EntryPoint
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,7 @@ from memql.config.loading import load_settings
 from memql.errors import Code, MemqlError
 from memql.node.lifecycle import Lifecycle, State
 from memql.node.roles import Role, choose_roles, load_role
-from memql.server.no_auth import LocalOwner, choose_authenticator
-from memql.server.ports import Credentials, Principal
+from memql.server.no_auth import callers_are_verified
 
 
 def test_no_role_installed_makes_a_plain_node() -> None:
@@ -84,7 +82,7 @@ def settings(**environ: str) -> Settings:
 
 
 def test_a_development_machine_on_loopback_needs_no_identity() -> None:
-    assert isinstance(choose_authenticator(settings(), None), LocalOwner)
+    assert not callers_are_verified(settings())
 
 
 @pytest.mark.parametrize(
@@ -96,21 +94,16 @@ def test_a_development_machine_on_loopback_needs_no_identity() -> None:
         ({"SERVER_ADDRESS": "0.0.0.0:8085"}, "0.0.0.0:8085 is not on loopback"),
         ({"MEMQL_METRICS_ADDRESS": "10.0.0.1:9090"}, "10.0.0.1:9090 is not on loopback"),
         ({"MEMQL_ALLOW_NO_AUTH": "1", "MEMQL_GRPC_ADDRESS": ":50051"}, ":50051 is not on loopback"),
-        ({"IDENTITY_VERIFIER_BASE_URL": "https://identity:8085"}, "nothing installed here can verify tokens"),
     ],
 )
 def test_anything_else_refuses_to_start_and_says_why(environ: dict[str, str], reason: str) -> None:
     with pytest.raises(MemqlError) as error:
-        choose_authenticator(settings(**environ), None)
+        callers_are_verified(settings(**environ))
     assert error.value.code is Code.CONFIG_INVALID
     assert reason in error.value.message
 
 
-def test_an_installed_verifier_is_used_where_identity_is_configured() -> None:
-    class Verifier:
-        async def authenticate(self, credentials: Credentials) -> Principal:
-            raise AssertionError
-
-    verifier: Any = Verifier()
-    configured = settings(IDENTITY_VERIFIER_BASE_URL="https://identity:8085", MEMQL_GRPC_ADDRESS=":50051")
-    assert choose_authenticator(configured, verifier) is verifier
+def test_callers_are_verified_where_identity_is_configured_and_where_tokens_are_issued() -> None:
+    open_to_all = {"MEMQL_GRPC_ADDRESS": ":50051", "MEMQL_ENVIRONMENT": ""}
+    assert callers_are_verified(settings(IDENTITY_VERIFIER_BASE_URL="https://identity:8085", **open_to_all))
+    assert callers_are_verified(settings(**open_to_all), issuing=True)

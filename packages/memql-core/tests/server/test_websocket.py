@@ -238,7 +238,7 @@ class TokenAuthenticator:
         if credentials.authorization == "Bearer good":
             return Principal(actor=local_owner())
         if credentials.authorization == "Guest good":
-            return Principal(actor=Actor(principal="guest:1"), kind="guest")
+            return Principal(actor=Actor(principal="guest:1"))
         raise MemqlError(Code.UNAUTHENTICATED, "no valid credential")
 
 

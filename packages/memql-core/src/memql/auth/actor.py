@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ROLE_RANK", "Actor", "guest", "local_owner", "system"]
+__all__ = ["ROLE_RANK", "Actor", "guest", "local_owner", "machine", "operator", "person", "system"]
 
-ROLE_RANK: Mapping[str, int] = {"guest": 0, "reader": 1, "writer": 2, "admin": 3, "owner": 4, "system": 5}
-"""Roles from least to most; a role not listed ranks below ``guest``."""
+ROLE_RANK: Mapping[str, int] = {
+    "guest": 0,
+    "reader": 1,
+    "service_account": 1,
+    "voice_agent": 1,
+    "writer": 2,
+    "admin": 3,
+    "owner": 4,
+    "system": 5,
+}
+"""Roles from least to most; a role not listed ranks below ``guest``. A machine may call what a reader may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,11 @@ class Actor:
         return self.role == "system"
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether the caller may change nothing, whatever it calls: a service account."""
+        return self.role == "service_account"
+
+    @property
     def bypasses_row_rules(self) -> bool:
         """Whether ``@rowAuthz`` does not apply: the system and the cluster owner."""
         return self.is_system or self.is_cluster_owner
@@ -61,6 +75,33 @@ def system(principal: str) -> Actor:
 def guest(invitation_id: str = "anonymous") -> Actor:
     """A caller without an account; reaches only public constructs."""
     return Actor(role="guest", principal=f"guest:{invitation_id}")
+
+
+def person(user_id: str, *, role: str, email: str = "", identity_id: str = "") -> Actor:
+    """A user, signed in or by a personal access token.
+
+    :param identity_id: the credential's row.
+    """
+    return Actor(
+        user_id=user_id,
+        role=role,
+        identity_id=identity_id,
+        is_cluster_owner=role == "owner",
+        primary_email=email,
+    )
+
+
+def machine(role: str, principal: str, identity_id: str) -> Actor:
+    """A service account or a voice agent, which is no user.
+
+    :param role: the class of its credential.
+    """
+    return Actor(role=role, principal=principal, identity_id=identity_id)
+
+
+def operator() -> Actor:
+    """Whoever holds the operator credential: the owner of the cluster, without an account."""
+    return Actor(role="owner", is_cluster_owner=True, principal="cluster:operator")
 
 
 def local_owner() -> Actor:

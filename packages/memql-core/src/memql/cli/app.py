@@ -10,12 +10,14 @@ import typer
 
 from memql.cli import data, inspection, language, live, models, node, sealed, values
 from memql.cli.output import show_error
+from memql.cli.plugins import PluginGroup
 from memql.errors import Code, MemqlError
 
 __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="memql",
+    cls=PluginGroup,
     help="A time-series memory graph with its own language: one process on a laptop, a mesh on a cluster.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -15,6 +15,8 @@ from pydantic import PrivateAttr
 
 from memql.config.groups.access import AccessSettings
 from memql.config.groups.declaration import Group
+from memql.config.groups.first_owner import FirstOwnerSettings
+from memql.config.groups.issuer import IssuerSettings
 from memql.config.groups.listeners import ListenerSettings
 from memql.config.groups.mesh import MeshSettings
 from memql.config.groups.models import ModelSettings
@@ -37,6 +39,8 @@ _GROUPS: tuple[type[Group], ...] = (
     AccessSettings,
     MeshSettings,
     ModelSettings,
+    IssuerSettings,
+    FirstOwnerSettings,
 )
 
 
@@ -71,6 +75,8 @@ class Settings(
     AccessSettings,
     MeshSettings,
     ModelSettings,
+    IssuerSettings,
+    FirstOwnerSettings,
 ):
     """What a node runs with. Immutable; ``model_copy(update=...)`` makes a variant (it keeps the sources)."""
 
@@ -105,7 +111,7 @@ class Settings(
     def required_fields(self) -> frozenset[str]:
         """The settings that a node with the others as they are cannot do without."""
         needed = set()
-        if self.identity_enabled and not self.explicit_development:
+        if self.identity_enabled and not self.explicit_development and not self.identity_base_url:
             needed.add("identity_verifier_base_url")
         if self.is_production:
             needed.add("database_dsn")

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from memql.auth import ROLE_RANK, Actor
 from memql.engine.context import RequestContext
 from memql.errors import Code, MemqlError
+from memql.lang import ast
 from memql.lang.catalog import Annotations, Builtin, Construct, Logic, Mutation, Query, RateLimit
 
-__all__ = ["RateLimiter", "authorize_call", "may_call", "require_account", "require_raw"]
+__all__ = ["RateLimiter", "authorize_call", "may_call", "require_account", "require_raw", "require_raw_read"]
 
 Callable_ = Query | Mutation | Logic | Builtin
 
@@ -41,6 +42,8 @@ def _refusal(target: Callable_, actor: Actor, *, by_client: bool) -> str:
             return "is internal: only other constructs may call it"
         if actor.role == "guest" and not _is_public(target):
             return "is not public; guests reach only public constructs"
+        if actor.is_read_only and not isinstance(target, Query):
+            return "is no query; a service account may only read"
         if isinstance(target, Logic | Builtin) and not (marks.public or marks.roles or marks.permissions):
             return "answers clients only when it is marked @public, @role or @permission"
     return role_refusal(marks, actor)
@@ -70,6 +73,15 @@ def require_raw(ctx: RequestContext, what: str) -> None:
             Code.FORBIDDEN,
             f"{what} needs role admin or above; yours is {ctx.actor.role!r}. Call a named query or mutation instead",
         )
+
+
+def require_raw_read(ctx: RequestContext, read: ast.Read) -> None:
+    """The same for reads; a service account may count, which tells that the node works and little else.
+
+    :raises MemqlError: ``FORBIDDEN``.
+    """
+    if not (ctx.actor.is_read_only and isinstance(read, ast.DirectiveRead) and read.directive == "count"):
+        require_raw(ctx, "a raw read")
 
 
 def require_account(ctx: RequestContext) -> None:

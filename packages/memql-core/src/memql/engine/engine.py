@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from memql.auth import Actor
-from memql.engine.access import RateLimiter, authorize_call, require_account, require_raw
+from memql.engine.access import RateLimiter, authorize_call, require_account, require_raw, require_raw_read
 from memql.engine.context import RequestContext
 from memql.engine.logic import Policies
 from memql.engine.ports import LogicRunner, Reader
@@ -198,7 +198,7 @@ class Engine:
             if isinstance(operation, ast.CallRead):
                 require_account(ctx)
                 return await self.builtins.introspect(operation.call, ctx)
-            require_raw(ctx, "a raw read")
+            require_raw_read(ctx, operation)
             return await self.reader.read(operation, dict(request.lets), ctx)
         if isinstance(target, Query):
             authorize_call(target, ctx)

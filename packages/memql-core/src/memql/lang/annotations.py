@@ -141,6 +141,7 @@ ANNOTATIONS: Final[tuple[AnnotationRow, ...]] = (
     _row("FAN", "default", "The value when absent: text read by type, or a literal.", _one("literal")),
     _row("F", "unique", "No two live rows share a value."),
     _row("F", "immutable", "Never changed or removed once set."),
+    _row("F", "guarded", "Only the system and the cluster owner set or change it; others leave it at its default."),
     _row("F", "secret", "Shown as *** below admin, never logged."),
     _row("FA", "pattern", "A regular expression that text must match.", _one("string")),
     _row("FA", "minLength", "The least number of characters.", _one("int")),

@@ -133,6 +133,7 @@ class Field:
     default: Any = None
     unique: bool = False
     immutable: bool = False
+    guarded: bool = False
     secret: bool = False
     index: bool = False
     description: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memql.events import Bus, Event
     from memql.graph.database import Database
     from memql.lang.catalog import Catalog
+    from memql.node.trust import LocalIssuer, Trust
     from memql.server.health import Health
     from memql.server.ports import Authenticator, NodeIdentity, Services
     from memql.server.routing import RouteTable
@@ -56,6 +57,8 @@ class Node:
         self.server: Server
         self.services: Services
         self.authenticator: Authenticator
+        self.trust: Trust | None = None
+        """How callers are verified; None without identity."""
         self.routes: RouteTable
         self.sessions: Sessions
         self.health: Health
@@ -89,14 +92,15 @@ class Node:
             await self.companion.drain()
 
     async def check_readiness(self) -> Sequence[tuple[str, bool]]:
-        """What ``/readyz`` asks: the tables and the schema, then the companion's own checks.
+        """What ``/readyz`` asks: the tables and the schema, the keys of a verifier, then the companion's own checks.
 
         :raises MemqlError: when the database cannot be asked.
         """
         from memql.graph.readiness import check_readiness
 
+        keys = () if self.trust is None else self.trust.checks()
         own = () if self.companion is None else self.companion.checks()
-        return [*await check_readiness(self.database), *own]
+        return [*await check_readiness(self.database), *keys, *own]
 
     async def reload(self) -> bool:
         """Read the tree again and serve it; False when nothing has changed.
@@ -155,8 +159,11 @@ async def open_node(
 
 async def _open(stack: AsyncExitStack, settings: Settings, *, everything: bool, roles: Sequence[Role] | None) -> Node:
     played, node_type = _roles(settings, everything=everything, given=roles)
+    from memql.server.no_auth import callers_are_verified
+
     # Decided before anything is opened, so that a node which must not start opens nothing.
-    authenticator = _authenticator(settings, played)
+    issuer = next((one for role in played if (one := role.issuer(settings)) is not None), None)
+    verified = callers_are_verified(settings, issuing=issuer is not None)
     lifecycle = Lifecycle()
     stack.callback(lifecycle.advance, State.STOPPED)
     database, catalog = await open_store(stack, settings)
@@ -166,7 +173,8 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, everything: bool, 
     port = played[0].port if len(played) == 1 else None
     identity = identify(settings, node_type, port)
     node = await _open_engine(stack, settings, lifecycle, database, catalog, identity)
-    await _open_server(stack, node, identity, played, authenticator)
+    await _open_trust(stack, node, issuer, verified=verified)
+    await _open_server(stack, node, identity, played)
     lifecycle.advance(State.READY)
     node.server.health.started = True
     log.info("node %s (%s) is ready", identity.id, identity.type)
@@ -182,11 +190,17 @@ def _roles(settings: Settings, *, everything: bool, given: Sequence[Role] | None
     return tuple(load_role(installed[name]) for name in choice.roles), choice.node_type
 
 
-def _authenticator(settings: Settings, played: Iterable[Role]) -> Authenticator:
-    from memql.server.no_auth import choose_authenticator
+async def _open_trust(stack: AsyncExitStack, node: Node, issuer: LocalIssuer | None, *, verified: bool) -> None:
+    if not verified:
+        from memql.server.no_auth import take_everyone
 
-    verifiers = [verifier for role in played if (verifier := role.authenticator()) is not None]
-    return choose_authenticator(settings, verifiers[0] if verifiers else None)
+        node.authenticator = take_everyone()
+        return
+    from memql.node.trust import open_trust
+
+    opened = open_trust(node.settings, node.database, node.engine.writer, node.bus, issuer)
+    node.trust = await stack.enter_async_context(opened)
+    node.authenticator = node.trust.authenticator
 
 
 async def _open_engine(
@@ -238,18 +252,17 @@ async def _open_engine(
     return Node(settings, lifecycle, database, engine, automations, bus)
 
 
-async def _open_server(
-    stack: AsyncExitStack, node: Node, identity: NodeIdentity, played: Sequence[Role], authenticator: Authenticator
-) -> None:
+async def _open_server(stack: AsyncExitStack, node: Node, identity: NodeIdentity, played: Sequence[Role]) -> None:
     from memql.server.health import Health
     from memql.server.server import open_server
     from memql.server.sessions import Sessions
 
     services = node.services = _services(node, identity)
-    node.authenticator = authenticator
     node.routes = _routes(node, played)
-    node.sessions = Sessions()
+    node.sessions = Sessions(None if node.trust is None else node.trust.watch, node.bus.publish)
     node.health = Health(identity, node.sessions, node.check_readiness)
+    for role in played:
+        await role.prepare(services)
     tasks = await stack.enter_async_context(anyio.create_task_group())
     stack.callback(tasks.cancel_scope.cancel)
     if len(played) == 1 and (companion := played[0].companion(node)) is not None:
@@ -258,11 +271,12 @@ async def _open_server(
         open_server(
             node.settings,
             services,
-            authenticator=authenticator,
+            authenticator=node.authenticator,
             routes=node.routes,
             sessions=node.sessions,
             health=node.health,
             http_routes=[route for role in played for route in role.http_routes(services)],
+            http_middlewares=[one for role in played for one in role.http_middlewares(services)],
             grpc_handlers=[handler for role in played for handler in role.grpc_handlers(services)],
         )
     )
@@ -291,6 +305,8 @@ def _services(node: Node, identity: NodeIdentity) -> Services:
         version=version("memql-core"),
         settings=node.settings,
         database=node.database,
+        writer=engine.writer,
+        authenticator=node.authenticator,
         tools=engine.tools,
         policies=engine.policies,
         models=engine.models,

@@ -18,10 +18,13 @@ from memql.errors import Code, MemqlError
 if TYPE_CHECKING:
     import grpc
     from aiohttp import web
+    from aiohttp.typedefs import Middleware
 
+    from memql.config import Settings
     from memql.engine.ports import BuiltinExecutor
     from memql.node.node import Node
-    from memql.server.ports import Authenticator, Services
+    from memql.node.trust import LocalIssuer
+    from memql.server.ports import Services
     from memql.server.routing import Route
 
 __all__ = [
@@ -77,9 +80,15 @@ class Role:
     mesh_worker: ClassVar[bool] = True
     """Whether it joins the mesh as a worker; identity never does."""
 
-    def authenticator(self) -> Authenticator | None:
-        """What verifies callers' tokens, if this role brings it."""
+    def issuer(self, settings: Settings) -> LocalIssuer | None:
+        """The tokens that this node itself issues, if that is the role's job; asked before anything is opened.
+
+        :raises MemqlError: what keeps it from issuing; the node does not start then.
+        """
         return None
+
+    async def prepare(self, services: Services) -> None:
+        """What must be done before the node listens; database, tree and seeds are in place. It must be bounded."""
 
     def executors(self, services: Services) -> Mapping[str, BuiltinExecutor]:
         """Host code behind builtins, by ``@executor`` name."""
@@ -91,6 +100,10 @@ class Role:
 
     def http_routes(self, services: Services) -> Iterable[web.AbstractRouteDef]:
         """HTTP routes."""
+        return ()
+
+    def http_middlewares(self, services: Services) -> Iterable[Middleware]:
+        """What every HTTP request passes through, the node's own routes too; the first is the outermost."""
         return ()
 
     def grpc_handlers(self, services: Services) -> Iterable[grpc.GenericRpcHandler]:

@@ -13,6 +13,7 @@ from memql.config import Settings
 from memql.config.value_types import Address
 from memql.errors import Code, MemqlError
 from memql.server.limits import GRPC_MAX_MESSAGE_BYTES
+from memql.server.tls import server_credentials
 
 __all__ = ["OPTIONS", "serve_grpc"]
 
@@ -51,30 +52,8 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> Address:
     wanted = settings.grpc_address
     target = str(Address(wanted.bind_host, wanted.port))
     try:
-        credentials = _server_credentials(settings)
+        credentials = server_credentials(settings)
         port = server.add_secure_port(target, credentials) if credentials else server.add_insecure_port(target)
     except (RuntimeError, OSError) as error:
         raise MemqlError(Code.CONFIG_INVALID, f"cannot listen on {target} (MEMQL_GRPC_ADDRESS): {error}") from error
     return Address(wanted.host, port)
-
-
-def _server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    certificate, key = settings.grpc_tls_cert_file, settings.grpc_tls_key_file
-    if certificate is None and key is None:
-        if settings.grpc_mtls:
-            raise MemqlError(
-                Code.CONFIG_INVALID, "MEMQL_GRPC_MTLS needs MEMQL_GRPC_TLS_CERT_FILE and MEMQL_GRPC_TLS_KEY_FILE"
-            )
-        return None
-    if certificate is None or key is None:
-        raise MemqlError(
-            Code.CONFIG_INVALID, "MEMQL_GRPC_TLS_CERT_FILE and MEMQL_GRPC_TLS_KEY_FILE must be given together"
-        )
-    authorities = settings.grpc_tls_ca_file
-    if settings.grpc_mtls and authorities is None:
-        raise MemqlError(Code.CONFIG_INVALID, "MEMQL_GRPC_MTLS needs MEMQL_GRPC_TLS_CA_FILE")
-    return grpc.ssl_server_credentials(
-        [(key.read_bytes(), certificate.read_bytes())],
-        root_certificates=authorities.read_bytes() if authorities else None,
-        require_client_auth=settings.grpc_mtls,
-    )

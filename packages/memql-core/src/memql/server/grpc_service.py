@@ -71,8 +71,7 @@ class MemqlService:
         with anyio.CancelScope() as ended, self._sessions.opened(session, ended) as stream:
             async with session:
                 ending = await _read_all(session, stream, context, self._limits)
-        if stream.reason == "drain":
-            ending = MemqlError(Code.UNAVAILABLE, "the node is shutting down; connect to another one")
+        ending = stream.ending or ending
         if ending is not None:
             await _abort(context, ending)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 from aiohttp import web
 
+from memql.auth.surfaces import Surface
 from memql.errors import Code, MemqlError, Status
 from memql.server.ports import Authenticator, Credentials, Principal
 
@@ -45,14 +46,18 @@ def error_response(error: MemqlError, status: int | None = None) -> web.Response
     return json_response(body, status or _STATUS.get(error.status, 500))
 
 
-async def authenticate(request: web.Request, authenticator: Authenticator, authorization: str = "") -> Principal:
+async def authenticate(
+    request: web.Request, authenticator: Authenticator, surface: Surface, authorization: str = ""
+) -> Principal:
     """Who makes an HTTP request.
 
     :param authorization: a credential found elsewhere than in the ``Authorization`` header.
-    :raises MemqlError: ``UNAUTHENTICATED`` or ``FORBIDDEN``.
+    :raises MemqlError: as :meth:`memql.server.ports.Authenticator.authenticate`.
     """
     shown = request.headers.get("Authorization") or authorization
-    return await authenticator.authenticate(Credentials(authorization=shown, peer=request.remote or ""))
+    return await authenticator.authenticate(
+        Credentials(authorization=shown, peer=request.remote or "", surface=surface)
+    )
 
 
 def too_large(limit: int) -> web.Response:

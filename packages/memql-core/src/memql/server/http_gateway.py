@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from memql.auth.surfaces import Surface
 from memql.errors import Code, MemqlError
 from memql.server.handlers.queries import check_query
 from memql.server.http_common import authenticate, error_response, json_response, too_large
@@ -34,7 +35,7 @@ class QueryGateway:
         try:
             if not self._origins.allows(request.headers.get("Origin"), request.host):
                 raise MemqlError(Code.FORBIDDEN, "pages of this origin may not call; see SERVER_ALLOWED_ORIGINS")
-            principal = await authenticate(request, self._authenticator)
+            principal = await authenticate(request, self._authenticator, Surface.WEB)
             query = decode_query(parse_object(await request.read()))
         except web.HTTPRequestEntityTooLarge:
             return too_large(MAX_BODY_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ from memql.server.http_common import error_response
 from memql.server.http_gateway import MAX_BODY_BYTES, QueryGateway
 from memql.server.origins import OriginPolicy, is_local_host
 from memql.server.replies import coded
+from memql.server.tls import http_server_context
 from memql.server.websocket import WebSocketBridge
 
 __all__ = ["build_app", "serve_http"]
@@ -35,19 +37,21 @@ def build_app(
     gateway: QueryGateway,
     bridge: WebSocketBridge,
     extra: Sequence[web.AbstractRouteDef] = (),
+    outer: Sequence[Middleware] = (),
     *,
     local_only: bool = False,
 ) -> web.Application:
     """All routes of a node.
 
     :param extra: routes that roles add.
+    :param outer: middlewares that roles lay around everything.
     :param local_only: refuse requests for another host than this machine's loopback; for no-auth mode, where a page
         that had its own name resolve to this machine would otherwise act as the owner.
     """
     middlewares: list[Middleware] = [_errors, _cors(OriginPolicy(settings.http_allowed_origins))]
     if local_only:
         middlewares.insert(1, _local_host)
-    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[*outer, *middlewares], client_max_size=MAX_BODY_BYTES)
     prefix = settings.http_public_path.rstrip("/")
     app.add_routes(
         [
@@ -66,24 +70,27 @@ def build_app(
 
 @asynccontextmanager
 async def serve_http(settings: Settings, app: web.Application) -> AsyncIterator[Address]:
-    """Listen on ``settings.http_address``, and on the metrics address if there is one, while the block runs.
+    """Listen on ``settings.http_address``, and on the metrics address if there is one, while the block runs. With
+    ``MEMQL_HTTP_TLS_CERT_FILE`` the former speaks HTTPS only; the latter is for the cluster's inside and stays plain.
 
     Yields the HTTP address with its real port.
 
-    :raises MemqlError: ``CONFIG_INVALID`` when an address cannot be bound.
+    :raises MemqlError: ``CONFIG_INVALID`` when an address cannot be bound or a TLS file cannot be used.
     """
-    runners = [(web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS), settings.http_address, "SERVER")]
+    tls = http_server_context(settings)
+    main = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
+    runners = [(main, settings.http_address, tls, "SERVER")]
     if settings.metrics_address is not None:
         metrics = web.Application()
         metrics.router.add_get("/metrics", _metrics)
-        runners.append((web.AppRunner(metrics, access_log=None), settings.metrics_address, "MEMQL_METRICS"))
+        runners.append((web.AppRunner(metrics, access_log=None), settings.metrics_address, None, "MEMQL_METRICS"))
     started: list[web.AppRunner] = []
     try:
         bound: list[Address] = []
-        for runner, address, name in runners:
+        for runner, address, context, name in runners:
             await runner.setup()
             started.append(runner)
-            bound.append(await _listen(runner, address, f"{name}_ADDRESS"))
+            bound.append(await _listen(runner, address, context, f"{name}_ADDRESS"))
         yield bound[0]
     finally:
         with anyio.CancelScope(shield=True):
@@ -91,8 +98,8 @@ async def serve_http(settings: Settings, app: web.Application) -> AsyncIterator[
                 await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, address: Address, setting: str) -> Address:
-    site = web.TCPSite(runner, address.bind_host, address.port)
+async def _listen(runner: web.AppRunner, address: Address, context: ssl.SSLContext | None, setting: str) -> Address:
+    site = web.TCPSite(runner, address.bind_host, address.port, ssl_context=context)
     try:
         await site.start()
     except OSError as error:

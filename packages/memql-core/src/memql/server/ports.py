@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from memql.auth import Actor
+from memql.auth.surfaces import CredentialKind, Surface
 from memql.automations.events import RunEvent
 from memql.config import Settings
 from memql.engine.context import RequestContext
@@ -26,6 +28,8 @@ from memql.lang.catalog import Catalog, Tool
 from memql.server.sense_ports import Sense
 
 if TYPE_CHECKING:
+    from memql.auth.standing import Credential
+    from memql.engine.write import GraphWriter
     from memql.server.subscriptions.tail import LogTail
 
 __all__ = [
@@ -129,25 +133,46 @@ class EventLog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a caller showed: the ``authorization`` value, empty when none, and where it called from."""
+    """What a caller showed: the ``authorization`` value, empty when none; where it called from, and on which
+    surface."""
 
-    authorization: str = ""
+    authorization: str = field(default="", repr=False)
     peer: str = ""
+    surface: Surface = Surface.MEMQL_SERVICE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who a stream belongs to."""
+    """Who a stream belongs to, and by which credential.
+
+    ``credential_id`` and ``session_id`` are full ids of rows, empty where there is none. ``expires_at`` is when the
+    credential ends by itself, None for never. ``role_ceiling`` is the highest role it may act with, empty for no limit.
+    ``credential`` is what must be looked up to know whether it still counts; None when nothing can revoke it.
+    """
 
     actor: Actor
-    kind: Literal["user", "service", "operator", "guest"] = "user"
+    credential_class: CredentialKind = CredentialKind.LOCAL_DEV
+    surface: Surface = Surface.MEMQL_SERVICE
+    credential: Credential | None = None
+    credential_id: str = ""
+    session_id: str = ""
+    expires_at: datetime | None = None
+    given_name: str = ""
+    family_name: str = ""
+    phone: str = ""
+    role_ceiling: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The user's full id, or the name of a principal that is no user."""
+        return self.actor.created_by
 
 
 class Authenticator(Protocol):
     """Turns credentials into a principal."""
 
     async def authenticate(self, credentials: Credentials) -> Principal:
-        """Verify; raises MemqlError ``UNAUTHENTICATED`` or ``FORBIDDEN``."""
+        """Verify; raises MemqlError ``UNAUTHENTICATED`` or ``FORBIDDEN``, ``UNAVAILABLE`` when that cannot be told."""
         ...
 
 
@@ -172,6 +197,9 @@ class Services:
     version: str
     settings: Settings = field(default_factory=Settings)
     database: Database | None = None
+    writer: GraphWriter | None = None
+    """The write pipeline, for code of the host that acts by itself."""
+    authenticator: Authenticator | None = None
     tools: Tools | None = None
     policies: Policies | None = None
     models: Models | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 import grpc
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from memql.config import Settings
 from memql.config.value_types import Address
@@ -54,6 +55,7 @@ async def open_server(
     sessions: Sessions,
     health: Health,
     http_routes: Sequence[web.AbstractRouteDef] = (),
+    http_middlewares: Sequence[Middleware] = (),
     grpc_handlers: Sequence[grpc.GenericRpcHandler] = (),
     limits: Limits | None = None,
 ) -> AsyncIterator[Server]:
@@ -67,7 +69,7 @@ async def open_server(
     gateway = QueryGateway(services, authenticator, OriginPolicy(settings.http_allowed_origins))
     bridge = WebSocketBridge(services, routes, authenticator, sessions, settings)
     local_only = isinstance(authenticator, LocalOwner)
-    app = build_app(settings, health, gateway, bridge, http_routes, local_only=local_only)
+    app = build_app(settings, health, gateway, bridge, http_routes, http_middlewares, local_only=local_only)
     async with (
         serve_grpc(settings, [service.handlers(), *grpc_handlers]) as grpc_address,
         serve_http(settings, app) as http_address,

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
@@ -34,7 +34,10 @@ from memql.server.routing import MAX_TIMEOUT, Route, RouteTable, request_text
 from memql.server.subscriptions.registry import Subscriptions
 from memql.server.waiters import ClientCalls
 
-__all__ = ["FEATURES", "Call", "Session", "StreamClosedError", "Write"]
+if TYPE_CHECKING:
+    from memql.server.keeper import Keeper
+
+__all__ = ["FEATURES", "Call", "Screen", "Session", "StreamClosedError", "Write"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,10 @@ FEATURES = ("json-rows", "event-seq", "drain-notice")
 
 Write: TypeAlias = Callable[[bytes | str], Awaitable[None]]
 """Hands one frame to the transport; raises :class:`StreamClosedError` when that takes no more."""
+
+
+Screen: TypeAlias = Callable[[str], MemqlError | None]
+"""Why a payload of that name is refused, if it is."""
 
 
 class StreamClosedError(Exception):
@@ -63,7 +70,8 @@ class Call:
     request_id: str
     timeout: float | None = None
     stopped: Code | None = None
-    """Why it is to end early: ``CANCELLED`` by its client, or ``TIMEOUT``."""
+    """Why it is to end early: ``CANCELLED`` by its client, ``TIMEOUT``, or ``FORBIDDEN`` since its caller's access
+    changed."""
     settled: bool = False
     """Set when its last frame is being sent; nothing stops it any more."""
     task: asyncio.Task[None] | None = None
@@ -126,6 +134,10 @@ class Session:
         self.last_sent = time.monotonic()
         self.refusal: MemqlError | None = None
         """When set, further requests are refused with it; the drain sets it."""
+        self.screen: Screen | None = None
+        """When set, says which payloads the stream's credential may not send."""
+        self.keeper: Keeper | None = None
+        """Holds the stream to what its credential still allows, while it is open on a node."""
         self.subscriptions = Subscriptions(self)
         self.client_calls = ClientCalls(self)
         self._routes = routes
@@ -186,6 +198,8 @@ class Session:
             return
         call = Call(self, route, request.message, request.message_id, request_id)
         try:
+            if self.screen is not None and (refused := self.screen(request.name)) is not None:
+                raise refused
             call.timeout = _timeout(request)
             if route.inline is not None:
                 if (payload := route.inline(call)) is not None:
@@ -201,6 +215,13 @@ class Session:
         """Cancel an unfinished request; False when there is none of that id."""
         call = self._inflight.get(request_id)
         return call is not None and call.stop(Code.CANCELLED)
+
+    def stop_all(self, reason: Code) -> None:
+        """End every unfinished request early, but for the one that asks for it."""
+        asking = asyncio.current_task()
+        for call in tuple(self._inflight.values()):
+            if call.task is None or call.task is not asking:
+                call.stop(reason)
 
     def start(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any, name: str) -> None:
         """Run a task that lives as long as the stream; it must handle its own failures."""
@@ -355,6 +376,8 @@ def _uncancel(call: Call) -> None:
 def _stopped(reason: Code, limit: float) -> MemqlError:
     if reason is Code.CANCELLED:
         return MemqlError(reason, "the request was cancelled by its client", retryable=False)
+    if reason is Code.FORBIDDEN:
+        return MemqlError(reason, "your access changed while the request ran; repeat it if you still may")
     return MemqlError(reason, f"the request did not finish within {limit:g} s", retryable=True)
 
 

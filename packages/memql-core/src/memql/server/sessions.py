@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +12,13 @@ from typing import Literal
 
 import anyio
 
+from memql.auth.revocation import RevocationWatch
 from memql.errors import Code, MemqlError
+from memql.events import Event, EventKind
+from memql.ids import new_id
 from memql.server import metrics
+from memql.server.keeper import Keeper
+from memql.server.ports import Principal
 from memql.server.replies import notice
 from memql.server.session import HEARTBEAT_SECONDS, Session
 from memql.wire.messages import HeartbeatMsg
@@ -22,28 +27,37 @@ __all__ = ["CloseReason", "OpenStream", "Sessions"]
 
 log = logging.getLogger(__name__)
 
-CloseReason = Literal["client", "drain", "error"]
+CloseReason = Literal["client", "drain", "error", "revoked", "expired"]
 _HEARTBEAT_CHECK = 5.0
 
 
 @dataclass(slots=True, eq=False)
 class OpenStream:
-    """One open stream; ``reason`` is why it ends, ``ended`` cancels its transport."""
+    """One open stream; ``reason`` is why it ends, ``ended`` cancels its transport, ``ending`` is what its client is
+    told when this side ends it."""
 
     session: Session
     ended: anyio.CancelScope
     reason: CloseReason = "client"
+    ending: MemqlError | None = None
 
-    def close(self, reason: CloseReason) -> None:
+    def close(self, reason: CloseReason, ending: MemqlError) -> None:
         """End the stream from this side."""
         self.reason = reason
+        self.ending = ending
         self.ended.cancel()
 
 
 class Sessions:
-    """The registry. ``draining`` once :meth:`begin_drain` was called, ``refusing`` once new streams are refused."""
+    """The registry. ``draining`` once :meth:`begin_drain` was called, ``refusing`` once new streams are refused.
 
-    def __init__(self) -> None:
+    :param watch: tells of revoked credentials.
+    :param publish: takes ``session.opened`` and ``session.closed``.
+    """
+
+    def __init__(self, watch: RevocationWatch | None = None, publish: Callable[[Event], None] | None = None) -> None:
+        self._watch = watch
+        self._publish = publish
         self._open: set[OpenStream] = set()
         self.draining = False
         self.refusing = False
@@ -53,12 +67,15 @@ class Sessions:
 
     @contextmanager
     def opened(self, session: Session, ended: anyio.CancelScope) -> Iterator[OpenStream]:
-        """Count a stream while the block runs."""
+        """Count a stream, and hold it to its credential, while the block runs."""
         stream = OpenStream(session, ended)
+        session.keeper = Keeper(session, stream.close, self._watch)
         self._open.add(stream)
         metrics.active_streams.inc()
+        self._announce(EventKind.SESSION_OPENED, session.principal)
         try:
-            yield stream
+            with session.keeper:
+                yield stream
         except BaseException:
             if stream.reason == "client" and not ended.cancel_called:
                 stream.reason = "error"
@@ -67,6 +84,21 @@ class Sessions:
             self._open.discard(stream)
             metrics.active_streams.dec()
             metrics.streams_closed.labels(reason=stream.reason).inc()
+            self._announce(EventKind.SESSION_CLOSED, session.principal)
+
+    def _announce(self, kind: EventKind, principal: Principal) -> None:
+        if self._publish is None:
+            return
+        who = {
+            "subject": principal.subject,
+            "email": principal.actor.primary_email,
+            "firstName": principal.given_name,
+            "lastName": principal.family_name,
+            "role": principal.actor.role,
+            "phoneNumber": principal.phone,
+        }
+        topic = "session.opened" if kind is EventKind.SESSION_OPENED else "session.closed"
+        self._publish(Event(id=new_id(), topic=topic, body=who, kind=kind.name, actor=principal.subject))
 
     def require_open(self) -> None:
         """Refuse a new stream while draining.
@@ -74,7 +106,7 @@ class Sessions:
         :raises MemqlError: ``UNAVAILABLE``.
         """
         if self.refusing:
-            raise MemqlError(Code.UNAVAILABLE, "the node is shutting down; connect to another one")
+            raise _shutting_down()
 
     async def keep_alive(self) -> None:
         """Send a heartbeat to every stream that was sent nothing for 30 s; runs until cancelled."""
@@ -96,7 +128,7 @@ class Sessions:
     async def finish_drain(self, budget_seconds: float) -> None:
         """Refuse what is new, end every stream once its requests are answered, and all of them after the budget."""
         self.refusing = True
-        refusal = MemqlError(Code.UNAVAILABLE, "the node is shutting down; repeat the request on another one")
+        refusal = _shutting_down("repeat the request on another one")
         streams = tuple(self._open)
         for stream in streams:
             stream.session.refusal = refusal
@@ -113,9 +145,13 @@ class Sessions:
         """End every stream now."""
         self.refusing = True
         for stream in tuple(self._open):
-            stream.close("drain")
+            stream.close("drain", _shutting_down())
 
 
 async def _end_when_idle(stream: OpenStream) -> None:
     await stream.session.wait_idle()
-    stream.close("drain")
+    stream.close("drain", _shutting_down())
+
+
+def _shutting_down(advice: str = "connect to another one") -> MemqlError:
+    return MemqlError(Code.UNAVAILABLE, f"the node is shutting down; {advice}")

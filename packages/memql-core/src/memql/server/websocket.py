@@ -10,6 +10,7 @@ from typing import cast
 import anyio
 from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
 
+from memql.auth.surfaces import Surface
 from memql.config import Settings
 from memql.errors import Code, MemqlError
 from memql.server.codec import BadFrameError, Codec, ProtobufCodec, Request
@@ -31,6 +32,11 @@ log = logging.getLogger(__name__)
 _MINUTE = 60.0
 _CLOSE_SECONDS = 2.0
 _HELLO = ClientHello(client_id="memql-ws", sdk_name="memql", sdk_version="websocket")
+_CLOSING = {
+    Code.UNAUTHENTICATED: (4401, "the credential has expired or was revoked"),
+    Code.FORBIDDEN: (4403, "forbidden"),
+}
+"""How a socket is closed for what its credential has become."""
 _SCHEMES = {"bearer": "Bearer", "guest": "Guest"}
 _TOKENS = {"bearer_token": "Bearer", "token": "Bearer", "guest_token": "Guest"}
 
@@ -67,7 +73,7 @@ class WebSocketBridge:
         try:
             self._sessions.require_open()
             authorization, protocol = self._credential(request)
-            principal = await authenticate(request, self._authenticator, authorization)
+            principal = await authenticate(request, self._authenticator, Surface.WEB, authorization)
             if not self._origins.allows(request.headers.get("Origin"), request.host):
                 raise MemqlError(
                     Code.FORBIDDEN,
@@ -115,8 +121,8 @@ class WebSocketBridge:
             async with session:
                 session.dispatch(Request("", "client_hello", _HELLO))
                 await _read_all(session, stream, socket)
-        if stream.reason == "drain":
-            await _close(socket, WSCloseCode.GOING_AWAY, "draining")
+        if stream.ending is not None:
+            await _close(socket, *_CLOSING.get(stream.ending.code, (WSCloseCode.GOING_AWAY, "draining")))
         elif not socket.closed:
             await _close(socket, WSCloseCode.POLICY_VIOLATION, "too many frames could not be read")
 

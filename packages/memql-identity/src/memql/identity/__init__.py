@@ -1,17 +1,5 @@
-"""The identity role: who one is: it issues tokens and keys."""
+"""The identity role: who one is. It issues tokens and keys (spec "Placement").
 
-from __future__ import annotations
-
-from typing import ClassVar
-
-from memql.node.roles import Role
-
-__all__ = ["IdentityRole"]
-
-
-class IdentityRole(Role):
-    """The node type ``identity``."""
-
-    name: ClassVar[str] = "identity"
-    port: ClassVar[int] = 50061
-    mesh_worker: ClassVar[bool] = False
+Read in this order: ``role``, ``service``, ``issuing``, ``keyring``. Nothing is imported here: the commands of this
+distribution are looked at whenever somebody asks ``memql`` for help.
+"""

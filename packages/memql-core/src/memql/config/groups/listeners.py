@@ -39,6 +39,17 @@ class ListenerSettings(Group):
         doc="certificate authorities (PEM) that peers are checked with",
     )
     grpc_mtls: Flag = setting("MEMQL_GRPC_MTLS", default=False, doc="whether clients must show a certificate")
+    http_tls_cert_file: Path | None = setting(
+        "MEMQL_HTTP_TLS_CERT_FILE", default=None, doc="certificate chain (PEM) of the HTTP listener"
+    )
+    http_tls_key_file: Path | None = setting(
+        "MEMQL_HTTP_TLS_KEY_FILE", default=None, doc="private key (PEM) of the HTTP listener"
+    )
+    http_tls_ca_file: Path | None = setting(
+        "MEMQL_HTTP_TLS_CA_FILE",
+        default=None,
+        doc="further certificate authorities (PEM) that HTTP servers are checked with",
+    )
 
     # --- limits of streams and sockets ---
     stream_max_inflight: int = setting(

@@ -20,12 +20,6 @@ class SecretSettings(Group):
         secret=True,
         pattern=r"^([0-9A-Fa-f]{64})?$",
     )
-    operator_token: str = setting(
-        "MEMQL_OPERATOR_TOKEN",
-        default="",
-        doc="credential of the Operator scheme; off unless set",
-        secret=True,
-    )
     genesis_autoload: Flag = setting(
         "MEMQL_GENESIS_AUTOLOAD", default=False, doc="whether the genesis envelope is opened at start"
     )

@@ -204,7 +204,7 @@ class BulkWriter:
 
     async def _store(self, prepared: list[_Prepared], refused: list[RefusedRow]) -> list[StoredRow]:
         async def work(connection: Connection) -> tuple[list[_Prepared], list[Copied], list[RefusedRow]]:
-            if not (self._judged or self._rules.immutable):
+            if not (self._judged or self._rules.immutable or self._rules.is_guarded(self._ctx)):
                 return prepared, await self._copy(connection, prepared), []
             before = await self._before(connection, {ready.version.id for ready in prepared})
             checked, wrong = self._check_existing(before, prepared)
@@ -248,7 +248,7 @@ class BulkWriter:
     def _check_existing(
         self, before: Mapping[str, _Before], prepared: Sequence[_Prepared]
     ) -> tuple[list[_Prepared], list[RefusedRow]]:
-        """Hold rows whose ids have versions against ``@immutable`` and the row rule."""
+        """Hold rows against ``@guarded``, and those whose ids have versions against ``@immutable`` and the row rule."""
         current = dict(before)
         checked: list[_Prepared] = []
         refused: list[RefusedRow] = []
@@ -260,6 +260,7 @@ class BulkWriter:
                     if not self._guard.owns(node_id, stored.created_by, stored.payload, self._ctx):
                         raise not_found(ready.version.concept, node_id)
                     self._rules.check_immutable(stored.payload, ready.payload)
+                self._rules.check_guarded(stored.payload if stored else None, ready.payload, self._ctx)
             except MemqlError as error:
                 refused.append(RefusedRow(ready.row.line, error))
             else:

@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Final
 
+from memql.engine.context import RequestContext
 from memql.engine.values import equal
 from memql.engine.values.schema import SchemaValidator, Violation, violations_json
 from memql.engine.write.conditions import RowRuleGuard
@@ -90,6 +91,7 @@ class PayloadRules:
             "hash": schema_hash(tombstone),
         }
         self.immutable = tuple(_paths_where(concept.fields, "immutable"))
+        self.guarded = tuple(_paths_where(concept.fields, "guarded"))
         self.secret = tuple(_paths_where(concept.fields, "secret"))
         self.names = tuple(field.name for field in concept.fields)
         self.required = tuple(field.name for field in concept.fields if field.required)
@@ -205,6 +207,26 @@ class PayloadRules:
                 )
         if violations:
             raise refusal(self.concept.key, violations)
+
+    def is_guarded(self, ctx: RequestContext) -> bool:
+        """Whether there are ``@guarded`` fields that bind this caller."""
+        return bool(self.guarded) and not ctx.actor.bypasses_row_rules
+
+    def check_guarded(self, before: Mapping[str, Any] | None, after: Mapping[str, Any], ctx: RequestContext) -> None:
+        """Check that the caller leaves ``@guarded`` fields as they were, or in a new row as they are by default.
+
+        :raises MemqlError: ``FORBIDDEN`` naming the fields.
+        """
+        if not self.is_guarded(ctx):
+            return
+        stood = self.complete({}) if before is None else before
+        touched = [".".join(path) for path in self.guarded if not equal(_at(stood, path), _at(after, path))]
+        if touched:
+            raise MemqlError(
+                Code.FORBIDDEN,
+                f"{self.concept.key}: only the cluster owner may set or change {', '.join(touched)}",
+                details={"fields": touched},
+            )
 
     # --- out --------------------------------------------------------------------------------------------------------
 

@@ -90,6 +90,8 @@ class Pipeline:
             change or the caller may not know of it, ``FORBIDDEN`` when the caller may not write such rows, ``CONFLICT``
             when the version or a unique field stands against it.
         """
+        if ctx.actor.is_read_only:
+            raise MemqlError(Code.FORBIDDEN, "a service account may only read")
         intent.rules.guard.check_caller(ctx)
         try:
             if intent.kind == "insert":
@@ -114,7 +116,8 @@ class Pipeline:
         short = intent.id or content_id(rules.concept.key, payload, self._salt)
         version = _version(intent, qualify(short, rules.concept.key), payload, ctx)
         guard.check_new(version.id, payload, ctx)
-        if guard.applies(ctx) or rules.immutable or intent.create_only or intent.idempotent:
+        judged = guard.applies(ctx) or rules.is_guarded(ctx) or bool(rules.immutable)
+        if judged or intent.create_only or intent.idempotent:
             return await self._replace(version.id, self._over(version, intent), intent, ctx)
         written = await log.append(ctx.connection or self._database, version, store=rules.store)
         return self._done(version, written, intent, ctx)
@@ -124,12 +127,14 @@ class Pipeline:
 
         async def decide(head: Head | None, connection: Connection | None, ctx: RequestContext) -> _Decision:
             if head is None:
+                intent.rules.check_guarded(None, _payload(version), ctx)
                 return _Decision(version)
             if intent.create_only or (intent.idempotent and not head.deleted and equal(head.payload, version.payload)):
                 return _Decision(None)
             before = await self._replaced(head, intent, connection, ctx)
             if before is not None:
                 intent.rules.check_immutable(before.payload, _payload(version))
+            intent.rules.check_guarded(None if before is None else before.payload, _payload(version), ctx)
             return _Decision(version)
 
         return decide
@@ -186,6 +191,7 @@ class Pipeline:
         payload = rules.merge(head.payload, intent.payload, intent.deep)
         rules.check(payload)
         rules.check_immutable(head.payload, payload)
+        rules.check_guarded(head.payload, payload, ctx)
         rules.guard.check_new(head.id, payload, ctx)
         if intent.idempotent and equal(head.payload, payload):
             return _Decision(None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import msgspec
@@ -28,6 +28,8 @@ from memql.lang.catalog import Catalog, Mutation
 from memql.secrets.keys import MasterKey
 
 __all__ = ["GraphWriter"]
+
+T = TypeVar("T")
 
 _RETRY_PAUSE: Final = 0.05
 """Seconds before the first repetition of a ``@retry`` mutation; doubles each time."""
@@ -137,6 +139,23 @@ class GraphWriter:
         intent = Intent(kind="insert", rules=self._current().rules(concept), id=id, payload=payload, create_only=True)
         return (await self._pipeline.run(intent, ctx)).written
 
+    async def transaction(self, work: Callable[[RequestContext], Awaitable[T]], ctx: RequestContext) -> T:
+        """Run several writes as one: all of them are stored or none, and their events follow after the commit. Inside
+        somebody's transaction they are part of that.
+
+        :param work: writes in the context that it is given.
+        """
+        if ctx.connection is not None:
+            return await work(ctx)
+        events: list[Event] = []
+
+        async def inside(connection: Connection) -> T:
+            return await work(replace(ctx, connection=connection, deferred=events))
+
+        result = await self._database.transaction(inside)
+        self._pipeline.emit(events, ctx)
+        return result
+
     async def tables(self, ctx: RequestContext) -> ValueTables:
         """The variables and secrets as they stand now, in the transaction of the call if it has one."""
         return await load_tables(ctx.connection or self._database, self._master_key)
@@ -177,16 +196,7 @@ class GraphWriter:
         """Run once; with ``@audit`` the row about it commits with the write."""
         if not plan.mutation.audit:
             return await self.run(intent, ctx)
-        if ctx.connection is not None:
-            return await self._audited(plan, intent, ctx)
-        events: list[Event] = []
-
-        async def work(connection: Connection) -> Result:
-            return await self._audited(plan, intent, replace(ctx, connection=connection, deferred=events))
-
-        result = await self._database.transaction(work)
-        self._pipeline.emit(events, ctx)
-        return result
+        return await self.transaction(lambda within: self._audited(plan, intent, within), ctx)
 
     async def _audited(self, plan: MutationPlan, intent: Intent, ctx: RequestContext) -> Result:
         result = await self.run(intent, ctx)

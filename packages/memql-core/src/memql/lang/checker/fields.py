@@ -79,6 +79,7 @@ def _field(report: Report, decl: ast.FieldDecl, siblings: tuple[ast.FieldDecl, .
         default=default,
         unique=marks.has("unique"),
         immutable=marks.has("immutable"),
+        guarded=marks.has("guarded"),
         secret=marks.has("secret"),
         index=marks.has("index"),
         description=describe(marks, decl.doc),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from memql.errors import Code, MemqlError
+from memql.server.no_auth import LocalOwner
+from memql.server.ports import Credentials
 from memql.server.replies import Payload, notice
 from memql.server.routing import Route
 from memql.server.session import FEATURES, HEARTBEAT_SECONDS, Call
@@ -46,11 +48,24 @@ def _ack(call: Call) -> None:
 
 
 async def _rotate(call: Call) -> Payload:
-    return RotateAuthResult(
-        ok=False,
-        error="verifier_unconfigured",
-        error_description="this node verifies no tokens, so there is none to replace; the stream keeps its identity",
-    )
+    session, authenticator = call.session, call.services.authenticator
+    if authenticator is None or isinstance(authenticator, LocalOwner) or session.keeper is None:
+        return _not_rotated("verifier_unconfigured", "this node verifies no tokens, so there is none to replace")
+    before = session.principal
+    shown = Credentials(authorization=f"Bearer {call.message.access_token}", surface=before.surface)
+    try:
+        principal = await authenticator.authenticate(shown)
+    except MemqlError as error:
+        refused = error.code in {Code.UNAUTHENTICATED, Code.FORBIDDEN}
+        return _not_rotated("invalid_token" if refused else "access_load_failed", error.message)
+    if principal.subject != before.subject:
+        return _not_rotated("subject_mismatch", "the new credential is somebody else's")
+    session.keeper.adopt(principal)
+    return RotateAuthResult(ok=True)
+
+
+def _not_rotated(error: str, reason: str) -> Payload:
+    return RotateAuthResult(ok=False, error=error, error_description=f"{reason}; the stream keeps the identity it has")
 
 
 async def _maintenance(call: Call) -> Payload:

@@ -51,6 +51,7 @@ class Feed:
         self._message_id = message_id
         self._patterns: tuple[Pattern, ...] = ()
         self._answered = False
+        self._withdrawn: MemqlError | None = None
         self._seq = 0
         self._gap = False
         self._taken = 0
@@ -69,8 +70,19 @@ class Feed:
                 await self._serve()
             except Exception as error:
                 await self._report(coded(error))
-        if not self._answered and self.scope.cancel_called:
+        if self._withdrawn is not None:
+            await self._report(self._withdrawn)
+        elif not self._answered and self.scope.cancel_called:
             await self._report(MemqlError(Code.CANCELLED, "the subscription ended before it began"))
+
+    def recheck(self) -> bool:
+        """Whether the caller may still subscribe so widely; if not, the subscription ends and tells its client."""
+        try:
+            patterns_of(self._message, self._session.principal.actor)
+        except MemqlError as error:
+            self._withdrawn = error
+            self.scope.cancel()
+        return self._withdrawn is None
 
     async def _serve(self) -> None:
         session = self._session

@@ -53,6 +53,10 @@ class Subscriptions:
         feed.scope.cancel()
         return True
 
+    def recheck(self) -> None:
+        """End the subscriptions that the caller's role no longer covers."""
+        self._feeds = {name: feed for name, feed in self._feeds.items() if feed.recheck()}
+
     async def _run(self, feed: Feed) -> None:
         try:
             await feed.run()

@@ -1,0 +1,1 @@
+"""Commands of the identity service. Modules here import what a command needs when it runs."""
