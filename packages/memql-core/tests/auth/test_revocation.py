@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -74,7 +75,7 @@ async def test_every_way_to_revoke_is_told_with_its_cause(rows: Rows, store: Cou
     async with watching(store) as watch:
         with ExitStack() as held:
             for name, credential in {**credentials, "node": node}.items():
-                held.enter_context(watch.watching(credential, lambda cause, name=name: ended.update({name: cause})))
+                held.enter_context(watch.watching(credential, partial(ended.__setitem__, name)))
             await until(lambda: store.looks)
             assert not ended
             await rows.revoke(credentials["session"].session_id)

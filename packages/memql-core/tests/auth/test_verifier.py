@@ -52,9 +52,7 @@ async def test_a_sound_token_gives_its_claims() -> None:
 
 
 async def test_the_class_of_a_machine_is_read_with_its_claims() -> None:
-    claims = await verifier().verify(
-        SIGNER.token(**{"class": "node"}, sid=None, cid="c1", sub="c1", node_id="bff-0", node_type="bff")
-    )
+    claims = await verifier().verify(_claims(**NODE, sub="c1", node_id="bff-0", node_type="bff")())
     assert claims.token_class is TokenClass.NODE
     assert (claims.node_id, claims.node_type, claims.credential_id) == ("bff-0", "bff", "c1")
 
@@ -96,7 +94,7 @@ def _in(seconds: int) -> int:
     return int(time.time()) + seconds
 
 
-NODE = {"class": "node", "sid": None, "cid": "c1"}
+NODE: dict[str, Any] = {"class": "node", "sid": None, "cid": "c1"}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from memql.wire.messages import (
     EvaluatePolicyMsg,
     ListToolsMsg,
     MyAccessMsg,
+    QueryErrorMsg,
     RotateAuthMsg,
     RunAutomationMsg,
     SubscribeMsg,
@@ -50,8 +51,10 @@ async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def error_code(frame: Frame) -> str:
-    detail = frame.message().error
-    return str(detail.code)
+    message = frame.message()
+    assert isinstance(message, QueryErrorMsg)
+    assert message.error is not None
+    return message.error.code
 
 
 # --- the matrix -----------------------------------------------------------------------------------------------------
@@ -143,13 +146,13 @@ async def test_the_operator_is_the_owner_until_the_cluster_has_one(
 
 
 async def test_the_operator_is_let_in_later_only_by_breaking_the_glass(dsn: str, tmp_path: Path) -> None:
-    async with trusted_node(dsn, tmp_path, MEMQL_OPERATOR_BREAK_GLASS="true") as trusted:
+    async with trusted_node(dsn, tmp_path, {"MEMQL_OPERATOR_BREAK_GLASS": "true"}) as trusted:
         await trusted.callers.rows.user("grace", role="owner")
         assert await trusted.over_grpc(f"Operator {OPERATOR}") == "ok"
 
 
 async def test_without_an_operator_token_there_is_no_operator(dsn: str, tmp_path: Path) -> None:
-    async with trusted_node(dsn, tmp_path, MEMQL_OPERATOR_TOKEN="") as trusted:
+    async with trusted_node(dsn, tmp_path, {"MEMQL_OPERATOR_TOKEN": ""}) as trusted:
         assert await trusted.over_grpc(f"Operator {OPERATOR}") == "UNAUTHENTICATED"
         assert await trusted.over_grpc("Operator x") == "UNAUTHENTICATED"
 
@@ -216,7 +219,7 @@ async def test_a_revocation_ends_two_hundred_streams_at_one_look_per_window(
 
     window = 1.5
     more = {"IDENTITY_VERIFIER_REVOCATION_CHECK_SECONDS": str(window)}
-    async with trusted_node(dsn, tmp_path, **more) as trusted, AsyncExitStack() as stack:
+    async with trusted_node(dsn, tmp_path, more) as trusted, AsyncExitStack() as stack:
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(str(trusted.node.server.grpc_address)))
         metadata = (("authorization", f"Bearer {trusted.callers.user()}"),)
         wires = [

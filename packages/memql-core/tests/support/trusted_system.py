@@ -154,7 +154,7 @@ def environment(dsn: str, home: Any, **more: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def trusted_node(
-    dsn: str, home: Any, *, roles: Sequence[Role] | None = (), **more: str
+    dsn: str, home: Any, more: Mapping[str, str] | None = None, *, roles: Sequence[Role] | None = ()
 ) -> AsyncIterator[Trusted]:
     """A node with an identity service that only publishes its key."""
     signer = Signer()
@@ -163,7 +163,7 @@ async def trusted_node(
             "IDENTITY_VERIFIER_BASE_URL": jwks.base,
             "IDENTITY_VERIFIER_EXPECTED_ISSUER": ISSUER,
             "IDENTITY_VERIFIER_REVOCATION_CHECK_SECONDS": "0.3",
-            **more,
+            **(more or {}),
         }
         async with open_node(load_settings(environment(dsn, home, **given)), roles=roles) as node:
             callers = Callers(Rows(node.engine.writer), signer)
