@@ -43,7 +43,7 @@ class Plain:
     async def authorization(self) -> str:
         return self.header
 
-    async def refused(self, error: MemqlError) -> None:
+    def refused(self, authorization: str) -> None:
         self.refusals += 1
         self.header = "Bearer good"
 
@@ -235,7 +235,7 @@ async def test_the_peers_of_a_peer_are_known_by_hearsay_and_introduced_later() -
 class Tokens(OpenGate):
     """A gate that knows one good credential."""
 
-    async def admit(self, authorization: str) -> Admission:
+    async def admit(self, authorization: str, caller: str) -> Admission:
         if authorization != "Bearer good":
             raise MemqlError(Code.UNAUTHENTICATED, "the credential is not valid")
         return Admission(node_id="b", node_type="agent")

@@ -87,9 +87,11 @@ class Node:
         """End every stream gracefully: at most the drain delay and the budget of the settings."""
         self._drain_asked.set()
         self.lifecycle.advance(State.DRAINING)
-        await self.server.drain(_drain_delay(self.settings), self.settings.shutdown_budget)
+        delay, budget = _drain_delay(self.settings), self.settings.shutdown_budget
+        ends = anyio.current_time() + delay + budget
+        await self.server.drain(delay, budget)
         if self.companion is not None:
-            await self.companion.drain()
+            await self.companion.drain(max(0.0, ends - anyio.current_time()))
 
     async def check_readiness(self) -> Sequence[tuple[str, bool]]:
         """What ``/readyz`` asks: the tables and the schema, the keys of a verifier, then the companion's own checks.

@@ -59,8 +59,8 @@ class Companion(Protocol):
         """Readiness checks by name and outcome; asked often, so they look at what is known already."""
         ...
 
-    async def drain(self) -> None:
-        """End gracefully; called after the node's own streams have ended."""
+    async def drain(self, seconds: float) -> None:
+        """End gracefully, within so many seconds; called after the node's own streams have ended."""
         ...
 
 

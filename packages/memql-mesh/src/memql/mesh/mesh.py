@@ -36,6 +36,8 @@ from memql.mesh.demand_talk import DemandTalk
 from memql.mesh.discovery.dialing import Dialing
 from memql.mesh.discovery.registry import CONCEPT, Registry, Self, new_incarnation
 from memql.mesh.discovery.topology import ABLE, NodeRow, Seed, parse_seeds
+from memql.mesh.forward.forwarding import Forwarding
+from memql.mesh.forward.queries import query_capabilities
 from memql.mesh.frames import FrameTable, membership_takers
 from memql.mesh.links.dialer import Dialer
 from memql.mesh.links.link import BATCHES, Link
@@ -44,7 +46,9 @@ from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Change, Health, Peers
 from memql.mesh.routing import Router, parse_rules
-from memql.mesh.trust import Trust, open_trust
+from memql.mesh.spawning import Spawner, spawning
+from memql.mesh.tasks import Start
+from memql.mesh.trust.opening import Trust, open_trust
 from memql.mesh.wire.messages import NodeHealthStatus, NodeHeartbeat
 from memql.node.lifecycle import State
 
@@ -65,12 +69,21 @@ class Mesh:
     :param address: where other nodes reach this one.
     """
 
-    def __init__(self, node: Node, role: MeshRole, address: str, trust: Trust, options: Options) -> None:
+    def __init__(
+        self,
+        node: Node,
+        role: MeshRole,
+        address: str,
+        trust: Trust,
+        spawner: Spawner,
+        options: Options,
+        start: Start,
+    ) -> None:
         self.node = node
         self.options = options
         self.incarnation = new_incarnation()
         self.address = address
-        self._capabilities = frozenset({BATCHES, *role.capabilities(node.services)})
+        self._capabilities = frozenset({BATCHES, *query_capabilities(node.engine), *role.capabilities(node.services)})
         self._trust = trust
         own = self.card()
         self.router = Router([*role.routing_rules(), *parse_rules(node.settings.mesh_routes)])
@@ -101,7 +114,9 @@ class Mesh:
         )
         self.talk = DemandTalk(node.bus, self.demand, self.switchboard, self.bridge.tell)
         self.bridge.internal.update({CANARY: self.canary.take, DEMAND: self.talk.take})
+        self.forwarding = Forwarding(node, self.card, self.peers, self.switchboard, spawner, options, start)
         self.frames.add(membership_takers(self.peers, self.bridge, self.talk, self.delivery.hurry))
+        self.frames.add(self.forwarding.takers())
         self.registry = Registry(
             node.database,
             node.engine,
@@ -120,7 +135,8 @@ class Mesh:
             workbench_remote=node.settings.workbench_remote,
         )
         self.switchboard.attached += [self._attached, self.talk.attached]
-        self.switchboard.detached += [self._detached, self.talk.detached]
+        self.switchboard.detached += [self._detached, self.talk.detached, self.forwarding.lost]
+        trust.credential.renewed = self.switchboard.show
 
     @property
     def health(self) -> Health:
@@ -142,7 +158,7 @@ class Mesh:
 
     def checks(self) -> Sequence[tuple[str, bool]]:
         """What ``/readyz`` adds: a node that events reach neither by push nor from the log is not ready."""
-        return [("mesh_delivery", self.canary.delivers())]
+        return [("mesh_delivery", self.canary.delivers()), ("node_token", self._trust.credential.ready)]
 
     async def begin(self) -> None:
         """What must be there before the node is ready: its row and its cursors.
@@ -168,10 +184,13 @@ class Mesh:
         self.registry.changed()
         self.switchboard.beat()
         if state is State.DRAINING:
+            self.forwarding.refuse()
             self.switchboard.shut_down("draining", self.node.settings.shutdown_budget)
 
-    async def drain(self) -> None:
-        """Write the cursors down and leave; at most ``options.stop`` seconds."""
+    async def drain(self, seconds: float) -> None:
+        """Let what runs here for others finish, for ``seconds`` at most; then write the cursors down and leave, within
+        ``options.stop``."""
+        await self.forwarding.wait_idle(seconds)
         with anyio.move_on_after(self.options.stop):
             try:
                 await self.delivery.save()
@@ -182,7 +201,11 @@ class Mesh:
     # --- what it says of itself -------------------------------------------------------------------------------------
 
     def _heartbeat(self, link: Link) -> NodeHeartbeat:
-        said = {"load": "0", "behind": f"{self.delivery.behind():.1f}", "demand": self.talk.hash_for(link)}
+        said = {
+            "load": str(self.forwarding.load),
+            "behind": f"{self.delivery.behind():.1f}",
+            "demand": self.talk.hash_for(link),
+        }
         return NodeHeartbeat(ts=datetime.now(UTC), health=NodeHealthStatus(int(self.health)), metrics=said)
 
     def _self(self) -> Self:
@@ -268,12 +291,13 @@ async def open_mesh(node: Node, role: MeshRole) -> AsyncIterator[Mesh]:
     options = Options.of(node.settings)
     async with (
         open_trust(node) as trust,
+        spawning(node.settings) as spawner,
         bind(_listens_on(node.settings, role.port), trust.server_credentials, options.stop) as listener,
         anyio.create_task_group() as tasks,
     ):
         address = node.settings.node_address or _advertised(listener.address)
         node.services.identity = replace(node.identity, address=address)
-        mesh = Mesh(node, role, address, trust, options)
+        mesh = Mesh(node, role, address, trust, spawner, options, tasks.start_soon)
         await mesh.begin()
         await listener.serve(mesh.service)
         node.lifecycle.on_change(mesh.entered)

@@ -19,6 +19,8 @@ __all__ = [
     "links",
     "orphans",
     "peers",
+    "refused",
+    "token_expires",
     "undeliverable",
 ]
 
@@ -39,3 +41,7 @@ peers = Gauge("memql_mesh_peers", "Known peers by health", ["health"])
 forwards = Counter("memql_mesh_forwards_total", "Requests forwarded to other nodes, by outcome", ["kind", "outcome"])
 forwards_running = Gauge("memql_mesh_forwards_running", "Forwarded requests that run on this node")
 orphans = Counter("memql_mesh_orphaned_answers_total", "Answers that nobody waits for any more")
+refused = Counter("memql_mesh_refused_total", "Nodes that were not let in, or no longer, by why", ["code"])
+token_expires = Gauge(
+    "memql_mesh_node_token_expires_seconds", "When this node's credential expires, seconds since 1970"
+)

@@ -9,22 +9,22 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
 import anyio
 import anyio.abc
-from anyio.abc import TaskGroup
 
 from memql.config import Settings
 from memql.errors import Code, MemqlError
 from memql.ids import new_id
 from memql.mesh.discovery.topology import MESH_TYPES
 from memql.mesh.links.link import Link
+from memql.mesh.tasks import Start
 from memql.mesh.wire.messages import SpawnRequest, SpawnResult
 
-__all__ = ["LocalSpawner", "NoSpawner", "Spawner", "Spawning", "spawner_for"]
+__all__ = ["LocalSpawner", "NoSpawner", "Spawner", "Spawning", "spawning"]
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,6 @@ class Spawner(Protocol):
         """
         ...
 
-    async def run(self) -> None:
-        """Look after what was started, until cancelled; then stop it."""
-        ...
-
 
 class NoSpawner:
     """Refuses: the orchestrator starts nodes."""
@@ -64,18 +60,17 @@ class NoSpawner:
             "this node starts no others: the orchestrator does; MEMQL_MESH_SPAWNER=local is for development",
         )
 
-    async def run(self) -> None:
-        """Nothing to look after."""
-        await anyio.sleep_forever()
-
 
 class LocalSpawner:
-    """Starts nodes as child processes on free ports of this machine, with this node's environment."""
+    """Starts nodes as child processes on free ports of this machine, with this node's environment.
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    :param start: starts a task that lives until :meth:`stop` has returned.
+    """
+
+    def __init__(self, start: Start, environ: Mapping[str, str] = os.environ) -> None:
+        self._start = start
         self._environ = environ
         self._children: dict[str, anyio.abc.Process] = {}
-        self._tasks: TaskGroup | None = None
 
     async def spawn(self, node_type: str, labels: Mapping[str, str], env: Mapping[str, str]) -> str:
         """Start ``memql run`` of that type.
@@ -107,20 +102,9 @@ class LocalSpawner:
         except OSError as error:
             raise MemqlError(Code.UNAVAILABLE, f"the node cannot be started: {error}") from error
         self._children[node_id] = process
-        assert self._tasks is not None
-        self._tasks.start_soon(self._watch, node_id, process, name=f"mesh: {node_id}")
+        self._start(self._watch, node_id, process, name=f"mesh: {node_id}")
         log.info("started %s as process %d", node_id, process.pid)
         return node_id
-
-    async def run(self) -> None:
-        """Watch the children; stop them at the end."""
-        try:
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                await anyio.sleep_forever()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._stop_all()
 
     def _check(self, node_type: str, env: Mapping[str, str]) -> None:
         if node_type not in MESH_TYPES:
@@ -137,7 +121,8 @@ class LocalSpawner:
         self._children.pop(node_id, None)
         log.log(logging.INFO if code == 0 else logging.WARNING, "%s has ended with %d", node_id, code)
 
-    async def _stop_all(self) -> None:
+    async def stop(self) -> None:
+        """End what was started; what does not end within ten seconds is killed."""
         for process in self._children.values():
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -149,33 +134,42 @@ class LocalSpawner:
                 process.kill()
 
 
-def spawner_for(settings: Settings) -> Spawner:
-    """The spawner that the settings ask for.
+@asynccontextmanager
+async def spawning(settings: Settings) -> AsyncIterator[Spawner]:
+    """The spawner that the settings ask for; what it started ends with the block.
 
     :raises MemqlError: ``CONFIG_INVALID`` for a local one outside development.
     """
     if settings.mesh_spawner != "local":
-        return NoSpawner()
+        yield NoSpawner()
+        return
     if not settings.explicit_development:
         raise MemqlError(
             Code.CONFIG_INVALID, "MEMQL_MESH_SPAWNER=local needs MEMQL_ENVIRONMENT=development: clusters have theirs"
         )
-    return LocalSpawner()
+    async with anyio.create_task_group() as tasks:
+        local = LocalSpawner(tasks.start_soon)
+        try:
+            yield local
+        finally:
+            with anyio.CancelScope(shield=True):
+                await local.stop()
+            tasks.cancel_scope.cancel()
 
 
 class Spawning:
     """Answers the spawn requests of peers.
 
-    :param start: runs a task.
+    :param start: starts a task that lives at most as long as the node.
     """
 
-    def __init__(self, spawner: Spawner, start: Callable[..., None]) -> None:
+    def __init__(self, spawner: Spawner, start: Start) -> None:
         self._spawner = spawner
         self._start = start
 
     def asked(self, link: Link, message: SpawnRequest) -> None:
         """A peer wants another node."""
-        self._start(self._answer, link, message)
+        self._start(self._answer, link, message, name=f"mesh: spawning for {link.peer.id}")
 
     async def _answer(self, link: Link, message: SpawnRequest) -> None:
         try:

@@ -51,6 +51,10 @@ _CACHE_SIZE: Final = 1024
 _NOBODY: Final = frozenset({"si.no_provider", "si.auth_missing", "si.not_implemented"})
 
 
+Elsewhere = Callable[[str, Mapping[str, Any], RequestContext, str | None, float | None], Awaitable[Any]]
+"""Runs a prompt on another node: name, data, context, provider and ttl as :meth:`Models.run` takes them."""
+
+
 async def _no_variable(name: str) -> str | None:
     return None
 
@@ -80,6 +84,8 @@ class Models:
         self._domains: dict[str, SuggestionDomain] = {}
         self._rules: dict[str, OfflineRule] = {}
         self._answers: OrderedDict[tuple[Any, ...], tuple[float, Any]] = OrderedDict()
+        self.elsewhere: Elsewhere | None = None
+        """Runs a prompt that nothing on this node can answer, where other nodes can be asked."""
 
     # --- what roles bring ------------------------------------------------------------------------------------------
 
@@ -166,6 +172,11 @@ class Models:
             )
         return await answer(payload, ctx)
 
+    @property
+    def reaches_models(self) -> bool:
+        """Whether a client on this node can ask a language model."""
+        return bool(self._clients.chat)
+
     # --- prompts ---------------------------------------------------------------------------------------------------
 
     async def run(
@@ -176,11 +187,13 @@ class Models:
         *,
         provider: str | None = None,
         ttl: float | None = None,
+        here: bool = False,
     ) -> Any:
         """Render a prompt, ask its provider (or those of its policy, in turn), decode a JSON answer.
 
         :param provider: a provider or routing policy to use instead of the prompt's own.
         :param ttl: seconds an equal call of the same caller may be answered from memory; at most 300.
+        :param here: not to ask another node, whatever this one can answer.
         :raises MemqlError: ``UNKNOWN_FUNCTION`` for an unknown prompt, ``INVALID_ARGUMENT`` for data the prompt does
             not take or an unknown provider, ``UNAVAILABLE`` when no provider answered; ``details.si`` says why.
         """
@@ -192,12 +205,18 @@ class Models:
         key = (name, route, text, ctx.actor.created_by, ctx.actor.role, ctx.actor.is_cluster_owner)
         if ttl and (hit := self._answers.get(key)) and hit[0] > time.monotonic():
             return hit[1]
-        answer = await self._answer(prompt, route, fields, text, ctx)
+        if self.elsewhere is not None and not here and not self._answers_here(name):
+            answer = await self.elsewhere(name, data, ctx, provider, ttl)
+        else:
+            answer = await self._answer(prompt, route, fields, text, ctx)
         if ttl:
             self._answers[key] = (time.monotonic() + min(ttl, MAX_TTL), answer)
             while len(self._answers) > _CACHE_SIZE:
                 self._answers.popitem(last=False)
         return answer
+
+    def _answers_here(self, name: str) -> bool:
+        return self.reaches_models or name in self._rules
 
     def _prompt(self, name: str) -> Prompt:
         prompt = self._catalog().prompts.get(name)

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from memql.auth.surfaces import CredentialKind
-
 from memql.auth import ROLE_RANK, Actor
+from memql.auth.surfaces import CredentialKind
 from memql.errors import Code, MemqlError
 from memql.mesh.wire.messages import ForwardedAuthority, PrincipalKind
 from memql.server.ports import NodeIdentity, Principal

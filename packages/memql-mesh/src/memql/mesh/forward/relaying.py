@@ -16,6 +16,7 @@ from memql.server.routing import TOOL_TIMEOUT, Route, RouteTable
 from memql.server.session import Call
 from memql.wire.frames import Frame
 from memql.wire.messages import ClientToolCall
+from memql.wire.payloads import CLIENT
 
 __all__ = ["SI_ROUTING", "relayed_routes"]
 
@@ -29,7 +30,7 @@ SI_ROUTING: Final[Mapping[str, str]] = {
     "si_speech": "voice",
     "si_transcribe": "voice",
 }
-"""Which type of node answers what."""
+"""Which type of node answers what; payloads that this release does not have are left out of the routes."""
 
 _EVERYWHERE: Final = frozenset({"list_tools", "call_tool"})
 """What every node can answer itself when no other is there."""
@@ -41,8 +42,10 @@ def relayed_routes(routes: RouteTable, requester: Requester, own_type: str) -> S
 
     :param routes: what the node answers itself.
     """
-    found = []
+    found: list[Route] = []
     for name, target in SI_ROUTING.items():
+        if name not in CLIENT.by_name:
+            continue
         own = routes.get(name)
         if target == own_type or (own is not None and own_type != "bff"):
             continue

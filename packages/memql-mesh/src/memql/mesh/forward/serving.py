@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
-from anyio.abc import TaskGroup
 
 from memql.errors import Code, MemqlError
 from memql.mesh import metrics
 from memql.mesh.forward.authority import principal_of
 from memql.mesh.forward.payloads import CONTINUATIONS, OPENERS, TERMINAL
 from memql.mesh.links.link import Link
+from memql.mesh.tasks import Start
 from memql.mesh.wire.messages import SiForwardCancel, SiForwardRequest, SiForwardResponse
 from memql.server.codec import BadFrameError, ProtobufCodec
 from memql.server.ports import Principal, Services
@@ -46,25 +46,23 @@ class _Running:
 
 
 class Server:
-    """The asked side of one node."""
+    """The asked side of one node.
 
-    def __init__(self, services: Services, routes: RouteTable) -> None:
+    :param routes: how this node answers payloads itself.
+    :param start: starts a task that lives at most as long as the node.
+    """
+
+    def __init__(self, services: Services, routes: RouteTable, start: Start) -> None:
         self.refusal: MemqlError | None = None
         """When set, new requests are refused with it; the drain sets it."""
         self._services = services
         self._routes = routes
         self._running: dict[tuple[str, str], _Running] = {}
         self._idle = anyio.Event()
-        self._tasks: TaskGroup | None = None
+        self._start = start
 
     def __len__(self) -> int:
         return len(self._running)
-
-    async def run(self) -> None:
-        """Carry out requests, for ever."""
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            await anyio.sleep_forever()
 
     async def wait_idle(self) -> None:
         """Return when nothing runs here for others."""
@@ -85,8 +83,7 @@ class Server:
         except MemqlError as error:
             self._refuse(link, message.request_id, error)
             return
-        assert self._tasks is not None
-        self._tasks.start_soon(self._serve, link, message, principal, name=f"mesh: {name} for {link.peer.id}")
+        self._start(self._serve, link, message, principal, name=f"mesh: {name} for {link.peer.id}")
 
     def cancel(self, link: Link, message: SiForwardCancel) -> None:
         """The asking side wants no answer any more."""

@@ -22,7 +22,8 @@ class Backoff:
     ) -> None:
         self._first = first
         self._most = most
-        self._stable_after = stable_after
+        self.stable_after = stable_after
+        """Seconds that a connection must hold for the waits to start over."""
         self._uniform = uniform
         self._bound = first
 
@@ -33,5 +34,5 @@ class Backoff:
 
     def connected_for(self, seconds: float) -> None:
         """A connection lived so long."""
-        if seconds >= self._stable_after:
+        if seconds >= self.stable_after:
             self._bound = self._first

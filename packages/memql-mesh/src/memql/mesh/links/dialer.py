@@ -60,6 +60,7 @@ class Dialer:
         self._switchboard = switchboard
         self._options = options
         self._parent_id = parent_id
+        self._shown = ""
         self._backoff = Backoff(options.backoff_first, options.backoff_most, options.stable_after)
 
     async def run(self) -> None:
@@ -71,30 +72,33 @@ class Dialer:
                 await anyio.sleep(self._backoff.next_wait())
 
     async def _once(self) -> None:
-        self.state = "dialing"
+        self.state, self._shown = "dialing", ""
         try:
             connected_already = await self._connect()
         except MemqlError as error:
-            await self._failed(error)
+            self._failed(error)
         except StreamLostError as lost:
-            await self._failed(lost.error or MemqlError(Code.UNAVAILABLE, f"{self.address} ended the stream"))
+            self._failed(lost.error or MemqlError(Code.UNAVAILABLE, f"{self.address} ended the stream"))
         else:
             if connected_already is not None:
                 await self._rest(connected_already)
 
-    async def _failed(self, error: MemqlError) -> None:
+    def _failed(self, error: MemqlError) -> None:
         self.failures += 1
         known = self.failures > 1 and self.failures % 10
         log.log(logging.DEBUG if known else logging.WARNING, "dialing %s failed: %s", self.address, error.message)
-        if error.code is Code.UNAUTHENTICATED:
-            await self._credential.refused(error)
+        self._reconsider(error)
+
+    def _reconsider(self, error: MemqlError | None) -> None:
+        if error is not None and error.code is Code.UNAUTHENTICATED:
+            self._credential.refused(self._shown)
 
     async def _connect(self) -> Link | None:
         """Dial and carry; gives the other stream when the node that answers is connected already."""
-        authorization = await self._credential.authorization()
+        self._shown = await self._credential.authorization()
         async with dial(
             self.address,
-            authorization=authorization,
+            authorization=self._shown,
             credentials=self._credential.channel_credentials(),
         ) as stream:
             answer = await self._greet(stream)
@@ -130,8 +134,7 @@ class Dialer:
         began = time.monotonic()
         await self._switchboard.serve(link)
         self._backoff.connected_for(time.monotonic() - began)
-        if link.end_reason is not None and link.end_reason.code is Code.UNAUTHENTICATED:
-            await self._credential.refused(link.end_reason)
+        self._reconsider(link.end_reason)
 
     async def _rest(self, other: Link) -> None:
         """The node is connected already, under another address: wait for that stream to end."""

@@ -12,6 +12,7 @@ import anyio
 import betterproto2
 
 from memql.errors import Code, MemqlError, first_of
+from memql.mesh.links.gate import Renew
 from memql.mesh.links.outbox import Batch, Outbox
 from memql.mesh.links.streams import MAX_MESSAGE_BYTES, Stream, StreamLostError
 from memql.mesh.options import Options
@@ -51,6 +52,8 @@ class Link:
         """Why it ended; None while it lives and when the other side ended it in good order."""
         self.offer = self.outbox.offer
         """Queues an event."""
+        self.renew: Renew | None = None
+        """Takes a fresh credential of the peer; None where none is expected."""
         self._stream = stream
         self._options = options
         self._outgoing = FROM_DIALER if dialed else FROM_ACCEPTOR

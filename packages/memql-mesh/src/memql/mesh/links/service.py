@@ -13,7 +13,7 @@ import grpc.aio
 
 from memql.config.value_types import Address
 from memql.errors import Code, MemqlError
-from memql.mesh.links.gate import Admission, Gate
+from memql.mesh.links.gate import AUTHORIZATION, Admission, Gate
 from memql.mesh.links.handshake import await_hello, refuse, welcome
 from memql.mesh.links.link import Link
 from memql.mesh.links.streams import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, AcceptedStream, StreamLostError
@@ -72,7 +72,7 @@ class NodeService:
         try:
             if self.refusal is not None:
                 raise self.refusal
-            admission = await self._gate.admit(_authorization(context))
+            admission = await self._gate.admit(_authorization(context), context.peer())
             await context.send_initial_metadata(())
             ending = await self._serve(AcceptedStream(context), admission)
         except StreamLostError as lost:
@@ -92,7 +92,7 @@ class NodeService:
         link = Link(stream, card, dialed=False, options=self._options)
         message, metadata = welcome(self._own(), self._peers)
         link.post(message, metadata=metadata)
-        with self._gate.watch(admission, link.close):
+        with self._gate.watch(admission, link.close) as link.renew:
             await self._switchboard.serve(link)
         return link.end_reason
 
@@ -100,6 +100,7 @@ class NodeService:
         if card.id == self._own().id:
             return "this is the same node"
         if not admission.fits(card.id, card.type):
+            self._gate.mismatched(admission, card.id, card.type)
             return "the hello names another node than the credential"
         return None
 
@@ -141,5 +142,5 @@ class Listener:
 
 
 def _authorization(context: grpc.aio.ServicerContext[bytes, bytes]) -> str:
-    found = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+    found = [value for key, value in context.invocation_metadata() or () if key == AUTHORIZATION]
     return found[-1] if found and isinstance(found[-1], str) else ""

@@ -13,6 +13,7 @@ import anyio
 import betterproto2
 
 from memql.errors import Code, MemqlError
+from memql.mesh.links.gate import AUTHORIZATION
 from memql.mesh.links.handshake import info_of
 from memql.mesh.links.link import Link, Receive
 from memql.mesh.options import Options
@@ -80,6 +81,12 @@ class Switchboard:
         """Tell every peer how this node is."""
         for link in self:
             _post(link, self._heartbeat(link))
+
+    def show(self, authorization: str) -> None:
+        """Show those whom this node dialed its fresh credential, so that their streams outlive the old one."""
+        for link in self:
+            if link.dialed:
+                _post(link, self._heartbeat(link), {AUTHORIZATION: authorization})
 
     async def keep_beating(self) -> None:
         """Heartbeats and the judgement of silence, for ever."""
@@ -152,6 +159,8 @@ class Switchboard:
 
     def _hear(self, link: Link, frame: Frame) -> Awaitable[None] | None:
         self._peers.heard(link.peer.id)
+        if link.renew is not None and (shown := frame.metadata.get(AUTHORIZATION)):
+            return link.renew(shown)
         return self._receive(link, frame)
 
     def _tell_others(self, message: betterproto2.Message, about: str) -> None:
@@ -165,9 +174,9 @@ def _best(links: Iterable[Link]) -> Link | None:
     return max(links, key=lambda link: (link.dialed, link.opened_at), default=None)
 
 
-def _post(link: Link, message: betterproto2.Message) -> None:
+def _post(link: Link, message: betterproto2.Message, metadata: Mapping[str, str] | None = None) -> None:
     try:
-        link.post(message)
+        link.post(message, metadata=metadata)
     except MemqlError as error:
         # A peer that takes nothing is found out by its silence.
         log.debug("%r takes no %s: %s", link, type(message).__name__, error.message)
