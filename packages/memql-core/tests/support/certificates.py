@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,11 +36,11 @@ class Authority:
         self.file = directory / "ca.pem"
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, host: str = "localhost") -> Pair:
-        """A certificate for ``host`` and loopback, usable on both ends of a connection; its key is private."""
+    def issue(self, name: str, *, host: str = "localhost", addresses: Sequence[str] = ("127.0.0.1",)) -> Pair:
+        """A certificate for ``host`` and addresses, usable on both ends of a connection; its key is private."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName(host), *(x509.IPAddress(ipaddress.ip_address(one)) for one in addresses)]
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         built = self._build(subject, key, authority=False)
         built = built.add_extension(x509.SubjectAlternativeName(names), critical=False)

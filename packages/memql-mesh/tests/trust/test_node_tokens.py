@@ -171,9 +171,10 @@ async def test_a_node_renews_its_credential_before_it_expires_and_drops_no_strea
         await connected(bff, agent)
         await until(lambda: len(list(bff.mesh.switchboard)) == 2)
         first = list(bff.mesh.switchboard)
-        await anyio.sleep(9)
+        with anyio.fail_after(30):
+            while await mesh_minted(mesh, "bff-1") < 4:  # noqa: ASYNC110  another node's work
+                await anyio.sleep(0.1)
         assert all(link.alive for link in first)
-        assert await mesh_minted(mesh, "bff-1") >= 3
 
 
 async def mesh_minted(mesh: TrustedMesh, node_id: str) -> int:

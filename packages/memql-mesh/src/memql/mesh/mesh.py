@@ -229,7 +229,7 @@ class Mesh:
             log.warning("MEMQL_WORKER_PEERS: %s; it is passed over", problem)
         return seeds
 
-    def _dialer(self, address: str) -> Dialer:
+    def _dialer(self, address: str, server_name: str) -> Dialer:
         return Dialer(
             address,
             self.card,
@@ -238,6 +238,7 @@ class Mesh:
             self.switchboard,
             self.options,
             parent_id=lambda: self.dialing.parent_id,
+            server_name=server_name,
         )
 
     def _others(self) -> Sequence[NodeRow]:

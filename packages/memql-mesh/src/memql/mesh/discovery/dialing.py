@@ -33,7 +33,7 @@ class Dialing:
     :param seeds: nodes that the environment names.
     :param parent_address: the parent that the environment names; empty when one is to be found.
     :param rows: every node that the database knows.
-    :param make: a dialer for an address.
+    :param make: a dialer for an address, and for the name that was resolved to it, empty for none.
     :param workbench_remote: whether agents use workbench nodes.
     """
 
@@ -43,7 +43,7 @@ class Dialing:
         seeds: Sequence[Seed],
         parent_address: str,
         rows: Rows,
-        make: Callable[[str], Dialer],
+        make: Callable[[str, str], Dialer],
         options: Options,
         *,
         workbench_remote: bool = False,
@@ -130,8 +130,11 @@ class Dialing:
         return choose_parent(own.type, own.id, self.rows, grace, but=self._tried_parents)
 
     def _start(self, tasks: TaskGroup, address: str) -> None:
-        dialer = self.dialers[address] = self._make(address)
+        dialer = self.dialers[address] = self._make(address, self._name_of(address))
         tasks.start_soon(dialer.run, name=f"mesh: dialer of {address}")
+
+    def _name_of(self, address: str) -> str:
+        return next((seed.host for seed, found in self._resolved.items() if address in found), "")
 
     def _stop_unless_connected(self, address: str) -> None:
         dialer = self.dialers[address]

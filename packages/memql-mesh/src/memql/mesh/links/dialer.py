@@ -33,6 +33,7 @@ class Dialer:
     :param address: ``host:port``.
     :param own: what this node says of itself now.
     :param parent_id: the id of this node's parent, empty for none.
+    :param server_name: what the certificate of the dialed node must be for; the host of the address unless given.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Dialer:
         options: Options,
         *,
         parent_id: Callable[[], str] = lambda: "",
+        server_name: str = "",
     ) -> None:
         self.address = address
         self.state: DialState = "dialing"
@@ -60,6 +62,7 @@ class Dialer:
         self._switchboard = switchboard
         self._options = options
         self._parent_id = parent_id
+        self._server_name = server_name
         self._shown = ""
         self._backoff = Backoff(options.backoff_first, options.backoff_most, options.stable_after)
 
@@ -100,6 +103,7 @@ class Dialer:
             self.address,
             authorization=self._shown,
             credentials=self._credential.channel_credentials(),
+            server_name=self._server_name,
         ) as stream:
             answer = await self._greet(stream)
             self.peer_id = answer.card.id

@@ -136,14 +136,15 @@ class _DialedStream:
 
 @asynccontextmanager
 async def dial(
-    address: str, *, authorization: str, credentials: grpc.ChannelCredentials | None
+    address: str, *, authorization: str, credentials: grpc.ChannelCredentials | None, server_name: str = ""
 ) -> AsyncIterator[Stream]:
     """A stream to a node; closed with the block. Whether anybody answers shows at the first read or write.
 
     :param address: ``host:port``.
     :param authorization: the whole header; empty for none.
+    :param server_name: what the node's certificate must be for; the host of the address unless given.
     """
-    async with _channel(address, credentials) as channel:
+    async with _channel(address, credentials, server_name) as channel:
         # The state of the channel is not watched: a watch cannot be cancelled, and would outlive the event loop.
         metadata: Sequence[tuple[str, str]] = (("authorization", authorization),) if authorization else ()
         call: Any = channel.stream_stream(METHOD)(metadata=metadata)
@@ -160,11 +161,16 @@ async def dial(
 
 
 @asynccontextmanager
-async def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> AsyncIterator[grpc.aio.Channel]:
+async def _channel(
+    address: str, credentials: grpc.ChannelCredentials | None, server_name: str
+) -> AsyncIterator[grpc.aio.Channel]:
+    options: list[tuple[str, Any]] = list(_OPTIONS)
     if credentials is None:
-        channel = grpc.aio.insecure_channel(address, options=list(_OPTIONS))
+        channel = grpc.aio.insecure_channel(address, options=options)
     else:
-        channel = grpc.aio.secure_channel(address, credentials, options=list(_OPTIONS))
+        if server_name:
+            options.append(("grpc.ssl_target_name_override", server_name))
+        channel = grpc.aio.secure_channel(address, credentials, options=options)
     try:
         yield channel
     finally:

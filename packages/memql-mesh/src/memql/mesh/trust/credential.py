@@ -32,12 +32,16 @@ def _nobody(authorization: str) -> None:
 
 
 class NoCredential:
-    """A mesh without credentials: nothing is shown, nothing is secured."""
+    """A mesh without credentials: nothing is shown.
+
+    :param channel: how connections are secured.
+    """
 
     ready: Final = True
 
-    def __init__(self) -> None:
+    def __init__(self, channel: grpc.ChannelCredentials | None) -> None:
         self.renewed: Renewed = _nobody
+        self._channel = channel
 
     async def authorization(self) -> str:
         """Nothing."""
@@ -47,8 +51,8 @@ class NoCredential:
         """There is no other to get."""
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
-        """Plaintext."""
-        return None
+        """See :class:`~memql.mesh.links.gate.Credential`."""
+        return self._channel
 
     async def run(self) -> None:
         """Nothing to look after."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -34,9 +34,9 @@ NodeCredential: TypeAlias = NoCredential | FixedCredential | MintedCredential
 class Trust:
     """Who may come in, what this node shows, and how its listener is secured (None for plaintext)."""
 
-    gate: Gate = field(default_factory=OpenGate)
-    credential: NodeCredential = field(default_factory=NoCredential)
-    server_credentials: grpc.ServerCredentials | None = None
+    gate: Gate
+    credential: NodeCredential
+    server_credentials: grpc.ServerCredentials | None
 
 
 @asynccontextmanager
@@ -47,24 +47,24 @@ async def open_trust(node: Node) -> AsyncIterator[Trust]:
         to get one, or when a file of certificates cannot be used.
     """
     settings = node.settings
+    server, channel = server_credentials(settings), channel_credentials(settings)
     if node.trust is None:
-        yield Trust(server_credentials=server_credentials(settings))
+        yield Trust(gate=OpenGate(), credential=NoCredential(channel), server_credentials=server)
         return
     async with anyio.create_task_group() as tasks:
         trail = Trail(partial(record_attempt, node.engine.writer))
-        credential = _credential(settings, node.identity)
+        credential = _credential(settings, node.identity, channel)
         tasks.start_soon(trail.run, name="mesh: refusals")
         tasks.start_soon(credential.run, name="mesh: credential")
         yield Trust(
             gate=TokenGate(node.trust.verifier, node.trust.credentials, node.trust.watch, trail),
             credential=credential,
-            server_credentials=server_credentials(settings),
+            server_credentials=server,
         )
         tasks.cancel_scope.cancel()
 
 
-def _credential(settings: Settings, identity: NodeIdentity) -> NodeCredential:
-    channel = channel_credentials(settings)
+def _credential(settings: Settings, identity: NodeIdentity, channel: grpc.ChannelCredentials | None) -> NodeCredential:
     if settings.node_token:
         return FixedCredential(settings.node_token, channel)
     if not settings.node_bootstrap_token:
