@@ -1,0 +1,345 @@
+"""Whole nodes that answer for one another: models on an agent, asked for at the bff."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mesh_nodes import Member, member, until
+
+from memql.agent import AgentRole
+from memql.auth import local_owner
+from memql.client import Client, connect
+from memql.engine.context import RequestContext
+from memql.errors import Code, MemqlError
+from memql.mesh import MeshRole
+from memql.mesh.forward.payloads import TERMINAL
+from memql.mesh.wire.messages import SiForwardRequest
+from memql.server.ports import Services
+from memql.server.replies import Payload
+from memql.server.routing import Route
+from memql.server.session import Call
+from memql.wire.messages import SiChatMessage, SiChatResult, SiStreamChunk
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def client_of(one: Member) -> AsyncIterator[Client]:
+    async with connect(str(one.node.server.grpc_address)) as client:
+        yield client
+
+
+async def dialed(one: Member, *others: Member) -> None:
+    """Wait until a node can ask others."""
+    await until(lambda: all(one.mesh.switchboard.dialed(other.id) for other in others))
+
+
+# --- the real thing -------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_of_the_bff_is_answered_by_an_agent_and_sees_its_events(dsn: str, tmp_path: Path) -> None:
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=lambda _: AgentRole()),
+        client_of(bff) as client,
+    ):
+        await until(lambda: bff.mesh.switchboard.dialed("agent-1"))
+        async with client.subscribe(kind="custom", patterns=["si.#"]) as events:
+            vectors = await client.si.embed(["a boat", "a ship", "a theorem"])
+            assert (len(vectors.vectors), len(vectors.vectors[0])) == (3, vectors.dims)
+            reply = await client.si.chat("What notes are there?")
+            assert reply.degraded == "no_model"
+            deltas = [delta async for delta in client.si.stream("What notes are there?")]
+            assert deltas[-1].reply is not None
+            assert "".join(delta.text for delta in deltas) == deltas[-1].reply.text
+            with anyio.fail_after(10):
+                async for event in events:
+                    if event.topic.startswith("si.completion"):
+                        break
+        # The same through the language: the builtin's host code is on the agent.
+        result = await client.execute('embedText({texts: ["a boat"]})')
+        assert len(result.rows[0]["vectors"][0]) == vectors.dims
+        names = [tool.name for tool in await client.tools.list()]
+        assert "showNotes" in names
+
+
+async def test_a_node_without_a_peer_to_ask_says_so(dsn: str, tmp_path: Path) -> None:
+    async with member(dsn, "bff", "bff-1", tmp_path) as bff, client_of(bff) as client:
+        with pytest.raises(MemqlError) as refused:
+            await client.si.chat("hello", timeout=5)
+        assert (refused.value.code, refused.value.retryable) == (Code.UNAVAILABLE, True)
+        with pytest.raises(MemqlError) as refused:
+            await client.execute('embedText({texts: ["a"]})')
+        assert refused.value.code is Code.UNAVAILABLE
+        # What it can do itself it does itself.
+        assert await client.tools.list()
+
+
+# --- an agent made for tests ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Script:
+    """What agents of a test do with a chat, and what they have noticed."""
+
+    answer: Callable[[Call, str], Awaitable[Payload | None]]
+    begun: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+
+    def agent(self, name: str) -> Callable[[str], MeshRole]:
+        """A role whose nodes follow the script."""
+        script = self
+
+        class Scripted(MeshRole):
+            port = 0
+
+            def payloads(self, services: Services) -> Iterable[Route]:
+                return [Route(name="si_chat", handler=handle), Route(name="si_suggest", handler=handle)]
+
+        async def handle(call: Call) -> Payload | None:
+            script.begun.append(name)
+            try:
+                return await script.answer(call, name)
+            except BaseException:
+                script.stopped.append(name)
+                raise
+
+        Scripted.name = "agent"
+        return lambda _: Scripted()
+
+
+def answered(call: Call, text: str) -> SiChatResult:
+    return SiChatResult(request_id=call.request_id, message=SiChatMessage(role="assistant", content=text))
+
+
+async def hang(call: Call, name: str) -> Payload | None:
+    await anyio.sleep_forever()
+    return None
+
+
+async def test_a_request_that_is_cancelled_stops_over_there(dsn: str, tmp_path: Path) -> None:
+    script = Script(hang)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, agent)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.si.chat, "hello")
+            await until(lambda: script.begun)
+            assert agent.mesh.forwarding.load == 1
+            tasks.cancel_scope.cancel()
+        await until(lambda: script.stopped)
+        await until(lambda: agent.mesh.forwarding.load == 0 and len(bff.mesh.forwarding.inflight) == 0)
+
+
+async def test_a_request_has_until_its_deadline_on_both_sides(dsn: str, tmp_path: Path) -> None:
+    script = Script(hang)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, agent)
+        with pytest.raises(MemqlError) as late:
+            await client.si.chat("hello", timeout=1)
+        assert late.value.code is Code.TIMEOUT
+        await until(lambda: script.stopped)
+        await until(lambda: len(bff.mesh.forwarding.inflight) == 0)
+
+
+async def test_a_chat_without_an_answer_yet_is_asked_again_elsewhere_when_its_node_is_lost(
+    dsn: str, tmp_path: Path
+) -> None:
+    async def first_hangs(call: Call, name: str) -> Payload | None:
+        return answered(call, name) if len(script.begun) > 1 else await hang(call, name)
+
+    script = Script(first_hangs)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as one,
+        member(dsn, "agent", "agent-2", tmp_path, made=script.agent("agent-2")) as two,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, one, two)
+        async with anyio.create_task_group() as tasks:
+            replies: list[Any] = []
+
+            async def ask() -> None:
+                replies.append(await client.si.chat("hello"))
+
+            tasks.start_soon(ask)
+            await until(lambda: script.begun)
+            lost = script.begun[0]
+            link = bff.mesh.switchboard.dialed(lost)
+            assert link is not None
+            link.close()
+        assert replies[0].text == ({"agent-1", "agent-2"} - {lost}).pop()
+
+
+async def test_a_chat_that_has_begun_to_answer_fails_with_its_node(dsn: str, tmp_path: Path) -> None:
+    async def begin(call: Call, name: str) -> Payload | None:
+        await call.send(SiStreamChunk(request_id=call.request_id, text_delta="well,"))
+        return await hang(call, name)
+
+    script = Script(begin)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, agent)
+        with pytest.raises(MemqlError) as lost:
+            async for delta in client.si.stream("hello"):
+                assert delta.text == "well,"
+                link = bff.mesh.switchboard.dialed("agent-1")
+                assert link is not None
+                link.close()
+        assert (lost.value.code, lost.value.retryable) == (Code.UNAVAILABLE, True)
+        assert len(script.begun) == 1
+
+
+async def test_the_less_loaded_of_two_agents_is_asked(dsn: str, tmp_path: Path) -> None:
+    script = Script(hang)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as one,
+        member(dsn, "agent", "agent-2", tmp_path, made=script.agent("agent-2")) as two,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, one, two)
+        async with anyio.create_task_group() as tasks:
+            for count in range(1, 11):
+                tasks.start_soon(client.si.chat, "hello")
+                await until(lambda count=count: len(script.begun) == count)  # type: ignore[misc]
+            assert script.begun.count("agent-1") == script.begun.count("agent-2") == 5
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_draining_agent_gets_nothing_new_and_finishes_what_it_has(dsn: str, tmp_path: Path) -> None:
+    released = anyio.Event()
+
+    async def wait(call: Call, name: str) -> Payload | None:
+        await released.wait()
+        return answered(call, "late but here")
+
+    script = Script(wait)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, agent)
+        replies: list[Any] = []
+
+        async def ask() -> None:
+            replies.append(await client.si.chat("hello"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await until(lambda: script.begun)
+            tasks.start_soon(agent.node.drain)
+            await until(lambda: _health(bff, "agent-1") == "DRAINING")
+            with pytest.raises(MemqlError) as refused:
+                await client.si.suggest("x", {}, timeout=2)
+            assert refused.value.code is Code.UNAVAILABLE
+            released.set()
+        assert replies[0].text == "late but here"
+
+
+def _health(one: Member, peer_id: str) -> str:
+    peer = one.mesh.peers.get(peer_id)
+    return "" if peer is None else peer.health.name
+
+
+async def test_a_client_executes_a_tool_that_another_node_calls(dsn: str, tmp_path: Path) -> None:
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=lambda _: AgentRole()) as agent,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, agent)
+
+        @client.tools.handler("showNotes")
+        async def show(call: Any) -> Any:
+            return {"shown": True}
+
+        result = await client.tools.call("showNotes")
+        assert (result.is_error, result.text) == (False, '{"shown":true}')
+
+
+# --- what peers must not do -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"memql_envelope": b"\xff\xff\xff"}, "INVALID_ARGUMENT"),
+        ({"memql_envelope": b""}, "UNIMPLEMENTED"),
+        ({"authority": None}, "FORBIDDEN"),
+        ({"request_id": ""}, "INVALID_ARGUMENT"),
+    ],
+)
+async def test_a_request_that_cannot_be_served_is_answered_with_a_code(
+    dsn: str, tmp_path: Path, change: dict[str, Any], code: str
+) -> None:
+    script = Script(hang)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
+    ):
+        await dialed(bff, agent)
+        link = bff.mesh.switchboard.dialed("agent-1")
+        assert link is not None
+        from memql.mesh.forward.requesting import Task
+        from memql.server.ports import Principal
+        from memql.wire.messages import SiChatMsg
+
+        task = Task(
+            name="si_chat",
+            body=bytes(SiChatMsg(messages=[SiChatMessage(role="user", content="x")])),
+            message_id="m",
+            principal=Principal(actor=local_owner()),
+            timeout=5,
+        )
+        request: SiForwardRequest = bff.mesh.forwarding.requester._request("r1", task)
+        for name, value in change.items():
+            setattr(request, name, value)
+        answers: list[Any] = []
+
+        async def note(_: Any, message: Any) -> None:
+            answers.append(message)
+
+        bff.mesh.frames._takers[type(_response())] = note
+        link.post(request)
+        await until(lambda: answers)
+        assert answers[0].done
+        assert code.encode() in answers[0].memql_server_msg
+        assert not script.begun
+        assert TERMINAL
+
+
+def _response() -> Any:
+    from memql.mesh.wire.messages import SiForwardResponse
+
+    return SiForwardResponse()
+
+
+async def test_a_prompt_runs_where_models_are(dsn: str, tmp_path: Path) -> None:
+    async with (
+        member(dsn, "cognition", "cognition-1", tmp_path) as cognition,
+        member(dsn, "agent", "agent-1", tmp_path, made=lambda _: AgentRole()) as agent,
+    ):
+        await dialed(cognition, agent)
+        assert not cognition.node.engine.models.reaches_models
+        ctx = RequestContext(actor=local_owner())
+        with pytest.raises(MemqlError) as unavailable:
+            await cognition.node.engine.models.run("nobody", {}, ctx)
+        assert unavailable.value.code is Code.UNKNOWN_FUNCTION
