@@ -219,8 +219,8 @@ def request(peer: str, *, tls: bool = False, **headers: str) -> Any:
 def test_the_caller_is_the_nearest_address_that_is_no_trusted_proxy(
     peer: str, forwarded: str, trusted: tuple[str, ...], expected: str
 ) -> None:
-    given = {"X_Forwarded_For": forwarded} if forwarded else {}
-    assert client_ip(request(peer, **given), proxies(*trusted)) == expected
+    shown = request(peer, X_Forwarded_For=forwarded) if forwarded else request(peer)
+    assert client_ip(shown, proxies(*trusted)) == expected
 
 
 def test_a_request_is_secure_over_tls_or_when_a_trusted_proxy_says_so() -> None:

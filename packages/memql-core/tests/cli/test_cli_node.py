@@ -20,7 +20,7 @@ def test_up_greets_with_its_addresses_and_things_to_try(up: Any) -> None:
     text = "".join(up.lines)
     assert "memQL is ready after" in text
     assert up.grpc in text
-    assert "10 concepts" in text
+    assert "14 concepts" in text
     assert "memql query" in text
 
 

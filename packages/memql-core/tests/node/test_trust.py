@@ -95,6 +95,7 @@ async def test_what_no_longer_counts_is_unauthenticated_everywhere(trusted: Trus
         "suspended": callers.user(sub=eve, sid=await rows.session("s-eve", eve)),
         "epoch": callers.user(sub=bumped, sid=await rows.session("s-bob", bumped), revocation_epoch=1),
         "unknown user": callers.user(sub="nobody"),
+        "no id at all": callers.user(sub="not an id"),
         "unknown token": "mql_pat_" + "z" * 43,
     }
     for name, token in old.items():
@@ -139,10 +140,10 @@ async def test_the_operator_is_the_owner_until_the_cluster_has_one(
     await trusted.callers.rows.user("grace", role="owner")
     assert await trusted.over_grpc(f"Operator {OPERATOR}") == "UNAUTHENTICATED"
     events = await trusted.node.database.fetch(
-        "SELECT payload ->> 'action', payload ->> 'outcome', payload ->> 'failureReason' FROM memory_heads "
-        "WHERE concept = 'v1:identity:auditEvent' ORDER BY created_at"
+        "SELECT payload ->> 'outcome', payload ->> 'failureReason', payload ->> 'sourceIP' FROM memory_heads "
+        "WHERE concept = 'v1:identity:auditEvent' AND payload ->> 'action' = 'operator_admitted' ORDER BY seq"
     )
-    assert events == [("operator_admitted", "success", ""), ("operator_admitted", "blocked", "cluster_claimed")]
+    assert events == [("success", "", "127.0.0.1"), ("blocked", "cluster_claimed", "127.0.0.1")]
 
 
 async def test_the_operator_is_let_in_later_only_by_breaking_the_glass(dsn: str, tmp_path: Path) -> None:
