@@ -3,6 +3,8 @@ credential."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -456,3 +458,13 @@ async def test_a_database_that_is_away_lets_nobody_in_and_says_so(
 
     monkeypatch.setattr(CredentialStore, "refresh", away)
     assert await trusted.over_grpc(f"Bearer {trusted.callers.user()}") == "UNAVAILABLE"
+
+
+def test_a_node_that_verifies_nothing_loads_no_cryptography() -> None:
+    program = """
+import sys
+import memql.automations, memql.engine.assembly, memql.node.node, memql.server.server
+print([name for name in ("jwt", "cryptography") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

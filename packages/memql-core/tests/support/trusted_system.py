@@ -103,10 +103,12 @@ class Trusted:
 
     async def over_grpc(self, authorization: str) -> str:
         """``ok`` or the code with which a stream is refused."""
-        outcome = await self._hello(authorization)
-        while outcome == "INTERNAL":
-            # A write that finds the call ended loses the reason of the server, in gRPC's client.
+        outcome = ""
+        for _ in range(20):
             outcome = await self._hello(authorization)
+            # A write that finds the call ended loses the reason of the server, in gRPC's client: ask again.
+            if outcome != "INTERNAL":
+                break
         return outcome
 
     async def _hello(self, authorization: str) -> str:
