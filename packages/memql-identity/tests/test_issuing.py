@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,14 +143,13 @@ async def test_there_is_no_token_without_its_event(identity: Identity, monkeypat
 )
 async def test_a_life_out_of_bounds_is_refused(identity: Identity, kind: str, life: timedelta) -> None:
     await identity.rows.user("ada")
-    issuing = identity.issuing
+    works: dict[str, Callable[[], Awaitable[object]]] = {
+        "user": lambda: identity.issuing.mint_user("ada", life, by=BY, client="t"),
+        "pat": lambda: identity.issuing.mint_pat("ada", "l", life, by=BY),
+        "service": lambda: identity.issuing.mint_service_account("g", "system:g", life, by=BY),
+    }
     with pytest.raises(MemqlError) as error:
-        if kind == "user":
-            await issuing.mint_user("ada", life, by=BY, client="t")
-        elif kind == "pat":
-            await issuing.mint_pat("ada", "l", life, by=BY)
-        else:
-            await issuing.mint_service_account("g", "system:g", life, by=BY)
+        await works[kind]()
     assert error.value.code is Code.INVALID_ARGUMENT
 
 

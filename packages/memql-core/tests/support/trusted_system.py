@@ -118,7 +118,7 @@ class Trusted:
                 await wire.receive("server_hello")
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, AssertionError):
                 code = await self.ending(wire)
-                return _CODES.get(code, code.name)
+                return _CODES.get(code, str(code.name))
         return "ok"
 
     async def over_websocket(self, authorization: str) -> str:
