@@ -49,7 +49,7 @@ class IdentityRole(Role):
                     Code.CONFIG_INVALID,
                     "IDENTITY_BASE_URL is not set: an identity node must know the name it issues in",
                 )
-            log.info("IDENTITY_BASE_URL is not set: no tokens are issued here")
+            log.debug("IDENTITY_BASE_URL is not set: no tokens are issued here")
             return None
         from memql.identity.guards import check_issuer
         from memql.identity.keyring import load_keys
