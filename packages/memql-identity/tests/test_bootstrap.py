@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from certificates import Authority
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from identity_system import BASE, SHARED_SECRET, Identity, identity_node
 
@@ -232,6 +232,7 @@ def test_a_request_is_secure_over_tls_or_when_a_trusted_proxy_says_so() -> None:
     assert not is_secure(request("10.0.0.1"), trusted)
 
 
+@settings(deadline=None)
 @given(st.lists(st.ip_addresses().map(str) | st.text("abc .,", max_size=5), max_size=5))
 def test_whatever_is_forwarded_an_untrusted_peer_is_the_caller(hops: list[str]) -> None:
     assert (

@@ -120,3 +120,8 @@ async def test_the_single_process_system_can_issue_too(dsn: str, tmp_path: Path)
         assert isinstance(node, Node)
         trusted = Trusted(node, None)  # type: ignore[arg-type]
         assert await trusted.over_grpc("") == "UNAUTHENTICATED"
+        # It is more than the identity service: voice agents come in as on any other node.
+        assert role._service is not None
+        by = system("system:test")
+        voice = await role._service.issuing.mint_voice_agent("v", timedelta(hours=1), by=by, minted_by="t")
+        assert await trusted.over_grpc(f"Bearer {voice.token}") == "ok"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from issuer_system import Rows
 
@@ -83,6 +83,7 @@ def test_a_credential_is_judged_by_its_rows(credential: Credential, rows: list[R
     assert judge(credential, rows_of(*rows), NOW).refusal is refusal
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["active", "userId", "identityType", "credentials", "revokedAt", "role", "suspendedAt"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memql.auth.refusals import Cause, RefusedError
@@ -131,6 +131,7 @@ def test_what_has_no_known_form_is_refused(value: str, cause: Cause) -> None:
     assert refused.value.cause is cause
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_either_told_apart_or_refused(value: str) -> None:
     try:
@@ -141,6 +142,7 @@ def test_any_text_is_either_told_apart_or_refused(value: str) -> None:
     assert repr(shown.secret) not in repr(shown)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_a_hash_is_of_the_trimmed_secret(secret: str) -> None:
     assert hash_of(f" {secret.strip()}\n") == hash_of(secret)

@@ -203,3 +203,24 @@ def test_only_this_machine_is_loopback(text: str, loopback: bool) -> None:
 @pytest.mark.parametrize(("value", "shown"), [("", ""), ("12345678", "****"), ("123456789", "...6789")])
 def test_a_secret_is_shown_by_its_end_when_it_is_long_enough(value: str, shown: str) -> None:
     assert mask(value) == shown
+
+
+def test_an_identity_node_must_know_its_own_name_and_others_the_issuers() -> None:
+    assert "identity_base_url" in load_settings({"MEMQL_NODE_TYPE": "identity"}).required_fields
+    assert "identity_verifier_base_url" in load_settings({"MEMQL_NODE_TYPE": "bff"}).required_fields
+    development = load_settings({"MEMQL_ENVIRONMENT": "development"})
+    assert not {"identity_base_url", "identity_verifier_base_url"} & development.required_fields
+
+
+def test_issuer_and_keys_follow_the_base_url_unless_they_are_given() -> None:
+    settings = load_settings({"IDENTITY_VERIFIER_BASE_URL": "https://identity:8085/"})
+    assert settings.expected_issuer == "https://identity:8085"
+    assert settings.jwks_url == "https://identity:8085/.well-known/jwks.json"
+    given = {
+        "IDENTITY_VERIFIER_BASE_URL": "https://identity:8085",
+        "IDENTITY_VERIFIER_EXPECTED_ISSUER": "https://id.example.com",
+        "IDENTITY_VERIFIER_JWKS_URL": "https://keys.example.com/jwks",
+    }
+    settings = load_settings(given)
+    assert (settings.expected_issuer, settings.jwks_url) == ("https://id.example.com", "https://keys.example.com/jwks")
+    assert (load_settings({}).expected_issuer, load_settings({}).jwks_url) == ("", "")

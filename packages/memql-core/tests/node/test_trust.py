@@ -3,6 +3,8 @@ credential."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -95,6 +97,7 @@ async def test_what_no_longer_counts_is_unauthenticated_everywhere(trusted: Trus
         "suspended": callers.user(sub=eve, sid=await rows.session("s-eve", eve)),
         "epoch": callers.user(sub=bumped, sid=await rows.session("s-bob", bumped), revocation_epoch=1),
         "unknown user": callers.user(sub="nobody"),
+        "no id at all": callers.user(sub="not an id"),
         "unknown token": "mql_pat_" + "z" * 43,
     }
     for name, token in old.items():
@@ -139,10 +142,10 @@ async def test_the_operator_is_the_owner_until_the_cluster_has_one(
     await trusted.callers.rows.user("grace", role="owner")
     assert await trusted.over_grpc(f"Operator {OPERATOR}") == "UNAUTHENTICATED"
     events = await trusted.node.database.fetch(
-        "SELECT payload ->> 'action', payload ->> 'outcome', payload ->> 'failureReason' FROM memory_heads "
-        "WHERE concept = 'v1:identity:auditEvent' ORDER BY created_at"
+        "SELECT payload ->> 'outcome', payload ->> 'failureReason', payload ->> 'sourceIP' FROM memory_heads "
+        "WHERE concept = 'v1:identity:auditEvent' AND payload ->> 'action' = 'operator_admitted' ORDER BY seq"
     )
-    assert events == [("operator_admitted", "success", ""), ("operator_admitted", "blocked", "cluster_claimed")]
+    assert events == [("success", "", "127.0.0.1"), ("blocked", "cluster_claimed", "127.0.0.1")]
 
 
 async def test_the_operator_is_let_in_later_only_by_breaking_the_glass(dsn: str, tmp_path: Path) -> None:
@@ -455,3 +458,13 @@ async def test_a_database_that_is_away_lets_nobody_in_and_says_so(
 
     monkeypatch.setattr(CredentialStore, "refresh", away)
     assert await trusted.over_grpc(f"Bearer {trusted.callers.user()}") == "UNAVAILABLE"
+
+
+def test_a_node_that_verifies_nothing_loads_no_cryptography() -> None:
+    program = """
+import sys
+import memql.automations, memql.engine.assembly, memql.node.node, memql.server.server
+print([name for name in ("jwt", "cryptography") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -169,7 +169,7 @@ class JwksCache:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as http,
-                http.get(self.url, ssl=self._tls or True) as response,
+                http.get(self.url, ssl=self._tls or True, allow_redirects=False) as response,
             ):
                 if response.status != 200:
                     raise MemqlError(Code.UNAVAILABLE, f"status {response.status}")

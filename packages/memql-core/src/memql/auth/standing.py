@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from memql.auth.claims import Claims, TokenClass
-from memql.auth.refusals import Cause
+from memql.auth.refusals import Cause, RefusedError
 from memql.auth.surfaces import CLASS_KINDS, CredentialKind
+from memql.errors import MemqlError
 from memql.ids import qualify
 
 __all__ = [
@@ -59,21 +60,31 @@ class Credential:
 
     @classmethod
     def of(cls, claims: Claims) -> Credential:
-        """The credential of a verified token."""
+        """The credential of a verified token.
+
+        :raises RefusedError: when an id in it is none.
+        """
         kind = CLASS_KINDS[claims.token_class]
         if claims.token_class is TokenClass.USER:
             return cls(
                 kind=kind,
-                user_id=qualify(claims.subject, USER_CONCEPT),
-                session_id=qualify(claims.session_id, SESSION_CONCEPT),
+                user_id=_full(claims.subject, USER_CONCEPT),
+                session_id=_full(claims.session_id, SESSION_CONCEPT),
                 epoch=claims.epoch,
             )
-        return cls(kind=kind, credential_id=qualify(claims.credential_id, IDENTITY_CONCEPT))
+        return cls(kind=kind, credential_id=_full(claims.credential_id, IDENTITY_CONCEPT))
 
     @property
     def row_ids(self) -> tuple[str, ...]:
         """The rows that can end it."""
         return tuple(filter(None, (self.user_id, self.session_id, self.credential_id)))
+
+
+def _full(text: str, concept: str) -> str:
+    try:
+        return qualify(text, concept)
+    except MemqlError:
+        raise RefusedError(Cause.MALFORMED, f"no id of {concept}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

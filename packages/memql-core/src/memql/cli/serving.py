@@ -39,12 +39,13 @@ async def serve(settings: Settings, laptop: bool, started: float) -> None:
 
 def _greet(node: Node, seconds: float) -> None:
     settings, server, catalog = node.settings, node.server, node.engine.catalog
+    scheme = "https" if settings.http_tls_cert_file else "http"
     store = "given by DSN" if settings.database_dsn else str(settings.home / "postgres")
     trees = ", ".join(map(str, settings.dsl_path)) or "the packaged one"
     say(
         f"memQL is ready after {seconds:.1f} s\n"
         f"  gRPC       {server.grpc_address}\n"
-        f"  HTTP       http://{server.http_address}  (/memql/query, /memql/ws, /readyz, /metrics)\n"
+        f"  HTTP       {scheme}://{server.http_address}  (/memql/query, /memql/ws, /readyz, /metrics)\n"
         f"  database   {store}\n"
         f"  tree       {trees}: {len(catalog.concepts)} concepts, {len(catalog.queries)} queries, "
         f"{len(catalog.mutations)} mutations, {len(catalog.automations)} automations\n"

@@ -111,8 +111,9 @@ class Settings(
     def required_fields(self) -> frozenset[str]:
         """The settings that a node with the others as they are cannot do without."""
         needed = set()
-        if self.identity_enabled and not self.explicit_development and not self.identity_base_url:
-            needed.add("identity_verifier_base_url")
+        if self.identity_enabled and not self.explicit_development:
+            issues = self.node_type == "identity"
+            needed.add("identity_base_url" if issues else "identity_verifier_base_url")
         if self.is_production:
             needed.add("database_dsn")
         if self.genesis_autoload:

@@ -161,7 +161,7 @@ async def open_node(
 
 async def _open(stack: AsyncExitStack, settings: Settings, *, everything: bool, roles: Sequence[Role] | None) -> Node:
     played, node_type = _roles(settings, everything=everything, given=roles)
-    from memql.server.no_auth import callers_are_verified
+    from memql.server.no_auth import callers_are_verified, take_everyone
 
     # Decided before anything is opened, so that a node which must not start opens nothing.
     issuer = next((one for role in played if (one := role.issuer(settings)) is not None), None)
@@ -175,7 +175,10 @@ async def _open(stack: AsyncExitStack, settings: Settings, *, everything: bool, 
     port = played[0].port if len(played) == 1 else None
     identity = identify(settings, node_type, port)
     node = await _open_engine(stack, settings, lifecycle, database, catalog, identity)
-    await _open_trust(stack, node, issuer, verified=verified)
+    if verified:
+        await _open_trust(stack, node, issuer, alone=len(played) == 1 and not everything)
+    else:
+        node.authenticator = take_everyone()
     await _open_server(stack, node, identity, played)
     lifecycle.advance(State.READY)
     node.server.health.started = True
@@ -192,15 +195,11 @@ def _roles(settings: Settings, *, everything: bool, given: Sequence[Role] | None
     return tuple(load_role(installed[name]) for name in choice.roles), choice.node_type
 
 
-async def _open_trust(stack: AsyncExitStack, node: Node, issuer: LocalIssuer | None, *, verified: bool) -> None:
-    if not verified:
-        from memql.server.no_auth import take_everyone
-
-        node.authenticator = take_everyone()
-        return
+async def _open_trust(stack: AsyncExitStack, node: Node, issuer: LocalIssuer | None, *, alone: bool) -> None:
     from memql.node.trust import open_trust
 
-    opened = open_trust(node.settings, node.database, node.engine.writer, node.bus, issuer)
+    on_issuer = alone and issuer is not None
+    opened = open_trust(node.settings, node.database, node.engine.writer, node.bus, issuer, on_issuer=on_issuer)
     node.trust = await stack.enter_async_context(opened)
     node.authenticator = node.trust.authenticator
 

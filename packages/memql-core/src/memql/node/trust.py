@@ -58,11 +58,18 @@ class Trust:
 
 @asynccontextmanager
 async def open_trust(
-    settings: Settings, database: Database, writer: GraphWriter, bus: Bus, issuer: LocalIssuer | None
+    settings: Settings,
+    database: Database,
+    writer: GraphWriter,
+    bus: Bus,
+    issuer: LocalIssuer | None,
+    *,
+    on_issuer: bool = False,
 ) -> AsyncIterator[Trust]:
     """Verify tokens while the block runs: with the issuer's keys where this node issues them, else with those that the
     identity service publishes, fetched in the background.
 
+    :param on_issuer: whether this node is the identity service and nothing else; its MemqlService admits fewer.
     :raises MemqlError: ``CONFIG_INVALID`` when a file of authorities cannot be used.
     """
     async with anyio.create_task_group() as tasks:
@@ -72,9 +79,6 @@ async def open_trust(
             issuer = LocalIssuer(
                 keys=cache, issuer=settings.expected_issuer, audience=settings.identity_verifier_audience
             )
-            on_issuer = False
-        else:
-            on_issuer = True
         verifier = TokenVerifier(issuer.keys, issuer=issuer.issuer, audience=issuer.audience)
         credentials = CredentialStore(database)
         watch = RevocationWatch(credentials, window=settings.identity_verifier_revocation_check)

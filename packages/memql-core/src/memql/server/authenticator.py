@@ -6,6 +6,7 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote
 
 from memql.auth import machine, operator, person
 from memql.auth.claims import Claims, TokenClass
@@ -154,12 +155,18 @@ def _of_machine(claims: Claims, credential: Credential, surface: Surface) -> Pri
     )
 
 
+def _address(peer: str) -> str:
+    """The address of a peer as HTTP names it, or as gRPC does: ``ipv4:192.0.2.1:4711``, ``ipv6:%5B::1%5D:4711``."""
+    family, _, rest = peer.partition(":")
+    return unquote(rest).rpartition(":")[0].strip("[]") if family in {"ipv4", "ipv6"} else peer
+
+
 def _operator_event(peer: str, *, outcome_reason: str = "") -> AuditEvent:
     return AuditEvent(
         category="auth",
         action="operator_admitted",
         actor=operator(),
-        source_ip=peer,
+        source_ip=_address(peer),
         outcome="blocked" if outcome_reason else "success",
         failure_reason=outcome_reason,
     )

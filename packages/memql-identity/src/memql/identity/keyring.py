@@ -96,10 +96,6 @@ class KeyRing:
         self.previous = None
         self._show()
 
-    def close(self) -> None:
-        """Take the set out of the metrics."""
-        self._shown.show(())
-
     def _published(self) -> Iterator[SigningKey]:
         yield self.current
         if self.previous is not None and self.previous.counts_at(datetime.now(UTC)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from memql.errors import Code, MemqlError
@@ -35,6 +35,7 @@ class IdentityRole(Role):
     def __init__(self) -> None:
         self._ring: KeyRing | None = None
         self._service: IdentityService | None = None
+        self._routes: Sequence[web.RouteDef] = ()
 
     def issuer(self, settings: Settings) -> LocalIssuer | None:
         """The keys, once the settings have been judged.
@@ -48,7 +49,7 @@ class IdentityRole(Role):
                     Code.CONFIG_INVALID,
                     "IDENTITY_BASE_URL is not set: an identity node must know the name it issues in",
                 )
-            log.info("IDENTITY_BASE_URL is not set: no tokens are issued here")
+            log.debug("IDENTITY_BASE_URL is not set: no tokens are issued here")
             return None
         from memql.identity.guards import check_issuer
         from memql.identity.keyring import load_keys
@@ -71,6 +72,7 @@ class IdentityRole(Role):
         assert database is not None
         issuing = open_issuing(settings, self._ring, writer, database)
         self._service = IdentityService(settings, self._ring, issuing, writer)
+        self._routes = self._service.routes()
         owner = await claim_cluster(settings, writer)
         if owner is not None:
             # Nobody listens yet who would write the seeds of a new user.
@@ -78,11 +80,11 @@ class IdentityRole(Role):
 
     def http_routes(self, services: Services) -> Iterable[web.AbstractRouteDef]:
         """Those of the service."""
-        return () if self._service is None else self._service.routes()
+        return self._routes
 
     def http_middlewares(self, services: Services) -> Iterable[Middleware]:
         """Headers and CORS."""
-        return () if self._service is None else [self._service.middleware(self._service.routes())]
+        return () if self._service is None else [self._service.middleware(self._routes)]
 
     def components(self, services: Services) -> Iterable[Component]:
         """The rotation of keys that this node keeps itself."""

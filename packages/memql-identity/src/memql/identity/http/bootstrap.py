@@ -157,7 +157,7 @@ class NodeBootstrap:
 
 async def _read_body(request: web.Request) -> _Body:
     try:
-        data = await request.content.read(_MAX_BODY_BYTES + 1)
+        data = await request.read()
         if len(data) > _MAX_BODY_BYTES:
             raise _bad(f"the body is longer than {_MAX_BODY_BYTES} bytes")
         body = msgspec.json.decode(data, type=_Body)
