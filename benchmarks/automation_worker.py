@@ -53,6 +53,7 @@ async def live(dsn: str, node: str, catalog: Catalog, *, for_ever: bool = True) 
             runner=cast("Runner", engine.logic),
             writer=engine.writer,
             catalog=catalog,
+            executors=lambda: engine.builtins.executors,
             node=node,
         ):
             if for_ever:

@@ -1,7 +1,7 @@
 """Guarded automation runs a second in two processes, against two workers of procrastinate on the same server.
 
-What is to be done is written beforehand on both sides: orders that each trigger one automation with one empty logic, and
-one empty job each. The clock runs from the first start to the last end, as the database has recorded them.
+What is to be done is written beforehand on both sides: orders that each trigger one automation with one empty logic,
+and one empty job each. The clock runs from the first start to the last end, as the database has recorded them.
 """
 
 from __future__ import annotations

@@ -88,13 +88,13 @@ async def test_a_lost_claim_can_be_neither_renewed_nor_finished_nor_released(dat
     (theirs,) = await two.take_over(["book"], 10)
     assert await one.renew([mine, other]) == [mine]
     assert not await one.complete(mine, "completed")
-    await one.release(mine)
+    await one.release([mine])
     assert await two.renew([theirs]) == []
 
 
 async def test_a_released_claim_is_free_at_once(database: Database) -> None:
     one, two = claims(database), claims(database, "b")
-    await one.release(await held(one))
+    await one.release([await held(one)])
     (theirs,) = await two.take_over(["book"], 10)
     assert theirs.epoch == 2
 
@@ -164,10 +164,10 @@ async def test_runs_of_automations_that_nobody_knows_are_abandoned(database: Dat
     one = claims(database)
     mine = await held(one)
     await database.run(lambda connection: record(connection, mine, [Entry("p", "t", b"1")]))
-    await one.abandon(3600)
+    await one.abandon([], left=3600, unknown=3600, interrupted=None)
     assert await one.journal(mine) != []
     await database.execute("UPDATE automation_execution_claims SET lease_until = lease_until - interval '2 h'")
-    await one.abandon(3600)
+    await one.abandon([], left=3600, unknown=3600, interrupted=None)
     assert await one.journal(mine) == []
     assert await database.fetch_one("SELECT outcome FROM automation_execution_claims") == ("abandoned",)
 

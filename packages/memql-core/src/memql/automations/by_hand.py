@@ -10,10 +10,10 @@ from typing import Any, Final
 import anyio
 
 from memql.auth import Actor
+from memql.automations.batches import Start
 from memql.automations.compiled import CompiledAutomation
 from memql.automations.events import RunAccepted, RunComplete, RunEvent
 from memql.automations.execution import Execution, Executor
-from memql.automations.lanes import Start
 from memql.engine.access import RateLimiter, role_refusal
 from memql.errors import Code, MemqlError
 from memql.events.event import Event

@@ -55,6 +55,11 @@ class CompiledAutomation:
         return self.automation.annotations.timeout
 
     @property
+    def takes_all(self) -> bool:
+        """Whether every event of its trigger is for it: nothing about the event is asked."""
+        return self.filter is None and self.automation.args is None
+
+    @property
     def log_concepts(self) -> frozenset[str] | None:
         """The concepts whose log rows may trigger it: none for other topics, None when the pattern leaves them open."""
         if self.pattern is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
@@ -12,19 +12,24 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from memql.auth import Actor
+from memql.automations.batched_claims import BatchedClaims
+from memql.automations.batches import Start
 from memql.automations.by_hand import ByHand
 from memql.automations.claims import Claims
 from memql.automations.compiled import CompiledAutomation, compile_tree
 from memql.automations.cursors import Cursors
 from memql.automations.dispatcher import Dispatcher, is_stale
 from memql.automations.events import RunEvent
+from memql.automations.execution import Executor
 from memql.automations.guard import Guard
-from memql.automations.lanes import Lanes, Start
+from memql.automations.lanes import Lanes
 from memql.automations.leases import Leases
 from memql.automations.maintenance import Maintenance
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
+from memql.automations.placement import Placement, place
 from memql.automations.replay import LogSource, OutboxSource, Replay
+from memql.automations.runs import Runs
 from memql.automations.scheduler import Scheduler
 from memql.engine.logic import Runner
 from memql.engine.ports import Writer
@@ -55,6 +60,7 @@ class Automations:
         bus: Bus,
         runner: Runner,
         writer: Writer,
+        executors: Callable[[], Collection[str]],
         node: str,
         options: Options,
     ) -> None:
@@ -64,39 +70,59 @@ class Automations:
         self.owner = owner
         self._bus = bus
         self._options = options
+        self._executors = executors
         self._catalog = Catalog(version="")
         self._tree: dict[str, CompiledAutomation] = {}
+        self._placement = Placement()
         self._changed = anyio.Event()
-        self._claims = Claims(database, owner=owner, lease=options.lease)
-        self._leases = Leases(self._claims, self.counts, options)
+        claims = Claims(database, owner=owner, lease=options.lease)
+        self._leases = Leases(claims, self.counts, options)
+        batched = BatchedClaims(claims, start, most=options.claim_batch, give_back=self._leases.give_back)
+        guard = Guard(batched, self.counts, options)
+        self._cursors = Cursors(database, options.cursor)
+        executor = Executor(runner, writer, database, bus.publish, options, self._automation, self._spawn)
         self._lanes = Lanes(
             start,
             limit=options.concurrency,
             limit_each=options.concurrency_each,
             pending_each=options.pending_each,
+            ahead=options.claim_ahead,
+            ahead_most=options.claim_batch,
         )
         self._dispatcher = Dispatcher(
-            database=database,
-            claims=self._claims,
-            guard=Guard(self._claims, self.counts, options),
+            claims=claims,
+            guard=guard,
             leases=self._leases,
             lanes=self._lanes,
+            runs=Runs(
+                database=database,
+                claims=claims,
+                batched=batched,
+                guard=guard,
+                leases=self._leases,
+                executor=executor,
+                publish=bus.publish,
+                passed=self._cursors.passed,
+                counts=self.counts,
+                options=options,
+            ),
             runner=runner,
-            writer=writer,
-            publish=bus.publish,
             counts=self.counts,
             options=options,
         )
         self._scheduler = Scheduler(database, owner, self._dispatcher.fired, self.counts, options)
-        self._by_hand = ByHand(start, self._dispatcher.executor)
+        self._by_hand = ByHand(start, executor)
         outbox = Outbox(database, node)
-        cursors = Cursors(database, options.cursor)
         sources = (
             LogSource(EventLog(database, SecretMask(lambda: self._catalog)), self._concepts),
             OutboxSource(outbox),
         )
-        self._replays = tuple(Replay(source, cursors, self._dispatcher, options) for source in sources)
-        self._maintenance = Maintenance(database, self._claims, outbox, self._replays, self.counts, options)
+        self._replays = tuple(
+            Replay(source, self._cursors, self._dispatcher, self.counts, options) for source in sources
+        )
+        self._maintenance = Maintenance(
+            database, claims, outbox, self._cursors, lambda: self._tree, self.counts, options
+        )
 
     @classmethod
     @asynccontextmanager
@@ -108,6 +134,7 @@ class Automations:
         runner: Runner,
         writer: Writer,
         catalog: Catalog,
+        executors: Callable[[], Collection[str]],
         node: str,
         options: Options | None = None,
     ) -> AsyncIterator[Automations]:
@@ -115,6 +142,7 @@ class Automations:
         given back for other processes to carry on.
 
         :param writer: writes the rows of ``@audit``.
+        :param executors: the executors of builtins that this node has: what runs here. Asked for every tree.
         :param node: the id of this node.
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached at the start, and what
             :meth:`use` raises.
@@ -126,6 +154,7 @@ class Automations:
             bus=bus,
             runner=runner,
             writer=writer,
+            executors=executors,
             node=node,
             options=options or Options(),
         )
@@ -149,10 +178,12 @@ class Automations:
         :raises MemqlError: ``UNKNOWN_FUNCTION`` when a step's target is not in the tree; the old one stays.
         """
         tree = compile_tree(catalog)
+        placement = place(tree, catalog, self._executors())
         self._catalog = catalog
         self._tree = tree
-        self._dispatcher.use(tree)
-        self._scheduler.use(tree)
+        self._placement = placement
+        self._dispatcher.use(tree, placement)
+        self._scheduler.use(tree, placement.runnable)
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
@@ -176,11 +207,13 @@ class Automations:
         :param topic: the topic of the event it sees; else that of a created node of ``concept``; else its
             trigger's.
         :raises MemqlError: ``UNKNOWN_FUNCTION`` when there is none of that name, ``FORBIDDEN`` when the
-            caller may not run it, ``INVALID_ARGUMENT`` when the payload does not fit its arguments.
+            caller may not run it, ``INVALID_ARGUMENT`` when the payload does not fit its arguments,
+            ``UNAVAILABLE`` when it needs an executor that this node lacks.
         """
         compiled = self._tree.get(name)
         if compiled is None:
             raise MemqlError(Code.UNKNOWN_FUNCTION, f"there is no enabled automation {name!r}", context=name)
+        self._placement.require(name)
         running = self._by_hand.run(compiled, payload, actor=actor, concept=concept, topic=topic, timeout=timeout)
         async with aclosing(running) as told:
             async for event in told:
@@ -192,6 +225,12 @@ class Automations:
 
     # --- inside
     # ------------------------------------------------------------------------------------------------------
+
+    def _automation(self, key: str) -> CompiledAutomation | None:
+        return self._tree.get(key)
+
+    async def _spawn(self, key: str, event: Event) -> None:
+        await self._dispatcher.spawn(key, event)
 
     async def _start(self, loops: TaskGroup) -> None:
         await loops.start(self._listen, name="automations: bus")
@@ -216,7 +255,8 @@ class Automations:
         """The fast path. A tree that changes brings other patterns; what is queued for the old ones is not lost."""
         while True:
             changed = self._changed
-            patterns = [one.pattern.text for one in self._tree.values() if one.pattern is not None]
+            runnable = self._placement.runnable.values()
+            patterns = [one.pattern.text for one in runnable if one.pattern is not None]
             if patterns:
                 async with self._bus.subscribe(patterns, capacity=_BUS_CAPACITY, name="automations") as subscription:
                     task_status.started()
@@ -247,7 +287,7 @@ class Automations:
     def _concepts(self) -> Collection[str] | None:
         """The concepts whose log rows may trigger anything; None for all."""
         named: set[str] = set()
-        for one in self._tree.values():
+        for one in self._placement.runnable.values():
             concepts = one.log_concepts
             if concepts is None:
                 return None
