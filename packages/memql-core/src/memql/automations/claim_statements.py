@@ -1,7 +1,8 @@
 """The statements of :mod:`memql.automations.claims`.
 
 Whoever waits for row locks here takes them sorted by key; the others skip rows that are locked. A claim that is refused
-locks nothing: under many processes most claims are refused.
+locks nothing: under many processes most claims are refused. Arrays go over in binary: as text, their elements would be
+escaped one by one.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ __all__ = [
 
 _MINE: Final = """
     SELECT held.automation_name, held.dedup_key{further}
-    FROM unnest(%s::text[], %s::text[], %s::bigint[]{types}) AS mine (automation_name, dedup_key, epoch{further_names})
+    FROM unnest(%b::text[], %b::text[], %b::bigint[]{types}) AS mine (automation_name, dedup_key, epoch{further_names})
     JOIN automation_execution_claims AS held ON held.automation_name = mine.automation_name
         AND held.dedup_key = mine.dedup_key AND held.epoch = mine.epoch AND held.completed_at IS NULL
     ORDER BY held.automation_name, held.dedup_key FOR UPDATE OF held
 """
 _HELD: Final = _MINE.format(further="", types="", further_names="")
 _ENDED: Final = _MINE.format(
-    further=", mine.outcome, mine.error", types=", %s::text[], %s::text[]", further_names=", outcome, error"
+    further=", mine.outcome, mine.error", types=", %b::text[], %b::text[]", further_names=", outcome, error"
 )
 
 CLAIM: Final = """
 WITH wanted AS (
-    SELECT name, key, event FROM unnest(%(names)s::text[], %(keys)s::text[], %(events)s::bytea[])
+    SELECT name, key, event FROM unnest(%(names)b::text[], %(keys)b::text[], %(events)b::bytea[])
         AS wanted (name, key, event)
 ), fresh AS (
     INSERT INTO automation_execution_claims (automation_name, dedup_key, claimed_by, lease_until, event)
@@ -109,7 +110,7 @@ WITH held AS (
 )
 INSERT INTO automation_run_journal (automation_name, dedup_key, place, target, result, epoch)
 SELECT %s, %s, entry.place, entry.target, entry.result, %s
-FROM held, unnest(%s::text[], %s::text[], %s::bytea[]) AS entry (place, target, result)
+FROM held, unnest(%b::text[], %b::text[], %b::bytea[]) AS entry (place, target, result)
 """
 
 JOURNAL: Final = """

@@ -157,8 +157,11 @@ class Lanes:
                 if self._closed or not (admitted or await job.admit()):
                     return False
                 began = time.perf_counter()
-                with ACTIVE_RUNS.track_inprogress():
+                ACTIVE_RUNS.inc()
+                try:
                     await job.run()
+                finally:
+                    ACTIVE_RUNS.dec()
                 self._adjust(lane, waited, time.perf_counter() - began)
         finally:
             self._free += 1

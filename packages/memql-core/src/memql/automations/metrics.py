@@ -8,14 +8,14 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["ACTIVE_RUNS", "CRON_LEADER", "RUN_SECONDS", "Counts"]
+__all__ = ["ACTIVE_RUNS", "CRON_LEADER", "Counts", "observe_run"]
 
 _EVENTS = Counter(
     "memql_automation_guard_total",
     "Decisions of the execution guard, and what happened around them",
     ["outcome"],
 )
-RUN_SECONDS = Histogram("memql_automation_run_seconds", "How long runs took", ["automation", "status"])
+_RUN_SECONDS = Histogram("memql_automation_run_seconds", "How long runs took", ["automation", "status"])
 ACTIVE_RUNS = Gauge("memql_automation_active_runs", "Runs under way in this process")
 CRON_LEADER = Gauge("memql_cron_leader", "1 while this process fires schedules")
 
@@ -53,6 +53,16 @@ class Counts:
     def to_dict(self) -> dict[str, int]:
         """All counts by name."""
         return asdict(self)
+
+
+def observe_run(automation: str, status: str, seconds: float) -> None:
+    """A run has ended."""
+    _run_seconds(automation, status).observe(seconds)
+
+
+@cache
+def _run_seconds(automation: str, status: str) -> Histogram:
+    return _RUN_SECONDS.labels(automation, status)
 
 
 @cache
