@@ -62,7 +62,7 @@ class Batches(Generic[T, R]):
 
         :raises MemqlError: what the item alone, or the way to the database, is refused with.
         """
-        asked = _Asked[T, R](item, asyncio.get_running_loop().create_future())
+        asked: _Asked[T, R] = _Asked(item, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if not self._under_way:
             self._under_way = True

@@ -13,7 +13,6 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from memql.auth import Actor
 from memql.automations.batched_claims import BatchedClaims
-from memql.automations.batches import Start
 from memql.automations.by_hand import ByHand
 from memql.automations.claims import Claims
 from memql.automations.compiled import CompiledAutomation, compile_tree
@@ -28,6 +27,7 @@ from memql.automations.maintenance import Maintenance
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
 from memql.automations.placement import Placement, place
+from memql.automations.places import Places
 from memql.automations.replay import LogSource, OutboxSource, Replay
 from memql.automations.runs import Runs
 from memql.automations.scheduler import Scheduler
@@ -39,6 +39,7 @@ from memql.events.event import Event
 from memql.events.log import EventLog
 from memql.events.masking import SecretMask
 from memql.events.outbox import Outbox
+from memql.events.topics import root_of
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog
 
@@ -50,24 +51,31 @@ _BUS_CAPACITY: Final = 10_000
 
 
 class Automations:
-    """Runs the automations of a tree: on events, on schedules, and by hand. Open it with :meth:`open`."""
+    """Runs the automations of a tree: on events, on schedules, and by hand, in the block of :meth:`running`."""
 
     def __init__(
         self,
         *,
-        start: Start,
         database: Database,
         bus: Bus,
         runner: Runner,
         writer: Writer,
         executors: Callable[[], Collection[str]],
         node: str,
-        options: Options,
+        options: Options | None = None,
     ) -> None:
-        """Use :meth:`open`."""
+        """Automations that do not run yet.
+
+        :param writer: writes the rows of ``@audit``.
+        :param executors: the executors of builtins that this node has, which decide what runs here. Asked for every
+            tree, first when :meth:`running` begins.
+        :param node: the id of this node.
+        """
+        options = options or Options()
         owner = f"{node}/{uuid.uuid4().hex}"
         self.counts = Counts()
         self.owner = owner
+        self._group = anyio.create_task_group()
         self._bus = bus
         self._options = options
         self._executors = executors
@@ -77,12 +85,15 @@ class Automations:
         self._changed = anyio.Event()
         claims = Claims(database, owner=owner, lease=options.lease)
         self._leases = Leases(claims, self.counts, options)
-        batched = BatchedClaims(claims, start, most=options.claim_batch, give_back=self._leases.give_back)
+        batched = BatchedClaims(
+            claims, self._group.start_soon, most=options.claim_batch, give_back=self._leases.give_back
+        )
         guard = Guard(batched, self.counts, options)
         self._cursors = Cursors(database, options.cursor)
+        self._places = Places(database, options.cursor)
         executor = Executor(runner, writer, database, bus.publish, options, self._automation, self._spawn)
         self._lanes = Lanes(
-            start,
+            self._group.start_soon,
             limit=options.concurrency,
             limit_each=options.concurrency_each,
             pending_each=options.pending_each,
@@ -111,7 +122,7 @@ class Automations:
             options=options,
         )
         self._scheduler = Scheduler(database, owner, self._dispatcher.fired, self.counts, options)
-        self._by_hand = ByHand(start, executor)
+        self._by_hand = ByHand(self._group.start_soon, executor)
         outbox = Outbox(database, node)
         sources = (
             LogSource(EventLog(database, SecretMask(lambda: self._catalog)), self._concepts),
@@ -138,34 +149,36 @@ class Automations:
         node: str,
         options: Options | None = None,
     ) -> AsyncIterator[Automations]:
-        """Start, yield, and stop: no new runs, those under way get ``options.drain`` seconds, the rest is
-        given back for other processes to carry on.
-
-        :param writer: writes the rows of ``@audit``.
-        :param executors: the executors of builtins that this node has: what runs here. Asked for every tree.
-        :param node: the id of this node.
-        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached at the start, and what
-            :meth:`use` raises.
-        """
-        group = anyio.create_task_group()
+        """New ones, :meth:`running`."""
         self = cls(
-            start=group.start_soon,
             database=database,
             bus=bus,
             runner=runner,
             writer=writer,
             executors=executors,
             node=node,
-            options=options or Options(),
+            options=options,
         )
+        async with self.running(catalog):
+            yield self
+
+    @asynccontextmanager
+    async def running(self, catalog: Catalog) -> AsyncIterator[None]:
+        """Start, yield, and stop: no new runs, those under way get ``options.drain`` seconds, the rest is
+        given back for other processes to carry on. Once.
+
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached at the start, and what
+            :meth:`use` raises.
+        """
         self.use(catalog)
         for replay in self._replays:
             await replay.begin()
-        async with group:
+        await self._places.announce(self._executors(), self._placement)
+        async with self._group as group:
             async with anyio.create_task_group() as loops:
                 await self._start(loops)
                 try:
-                    yield self
+                    yield
                 finally:
                     loops.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
@@ -279,6 +292,9 @@ class Automations:
             group.cancel_scope.cancel()
 
     async def _hear(self, event: Event) -> None:
+        # What the runs of another node tell is for those who watch that node.
+        if event.is_remote and root_of(event.topic) == "automation":
+            return
         # A process that slept finds old events in its queue. Their claims may be forgotten; the log knows
         # better.
         if not is_stale(event, self._options.retention / 2):

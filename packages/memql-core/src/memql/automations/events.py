@@ -67,8 +67,9 @@ _KINDS: Final = {
 
 
 class Lifecycle:
-    """Publishes ``automation.*`` for one run, and counts the steps of its attempt. The events of an attempt have the same
-    ids whenever the run is repeated.
+    """Publishes ``automation.*`` for one run, and counts the steps of its attempt.
+
+    The events of an attempt have the same ids whenever the run is repeated.
 
     :param observe: is told of every step that ended.
     :param cause: the automations that led here, this one included; an automation that listens to these events
@@ -83,21 +84,23 @@ class Lifecycle:
         trigger: str,
         cause: str,
         observe: Callable[[RunStep], None] | None = None,
+        *,
+        attempt: int = 0,
     ) -> None:
         self.steps = 0
+        self.attempt = attempt
         self._publish = publish
         self._common = {"automation": automation, "runId": run_id, "trigger": trigger}
         self._actor = f"system:automation:{automation}"
         self._cause = cause
         self._observe = observe
         self._run_id = run_id
-        self._attempt = 0
         self._sent = 0
 
     def started(self, attempt: int) -> None:
         """The run began, or began again."""
         self.steps = 0
-        self._attempt = attempt
+        self.attempt = attempt
         self._sent = 0
         self._send("automation.started", {"attempt": attempt})
 
@@ -135,7 +138,7 @@ class Lifecycle:
         self._sent += 1
         self._publish(
             Event(
-                id=f"{self._run_id}.{self._attempt}.{self._sent}",
+                id=f"{self._run_id}.{self.attempt}.{self._sent}",
                 topic=topic,
                 payload={**self._common, **body},
                 kind=_KINDS[topic],

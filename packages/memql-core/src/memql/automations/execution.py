@@ -22,7 +22,7 @@ from memql.automations.journal import RunJournal
 from memql.automations.metrics import observe_run
 from memql.automations.options import Options
 from memql.engine.context import IdSequence, RequestContext
-from memql.engine.journal import Nature
+from memql.engine.journal import Journal, Nature
 from memql.engine.logic import Runner, event_object
 from memql.engine.logic.bodies import Frame
 from memql.engine.logic.runner import ATOMIC_TIMEOUT
@@ -69,7 +69,7 @@ def cause_of(event: Event, name: str) -> str:
 
 
 def context_for(
-    compiled: CompiledAutomation, event: Event, ids: IdSequence, now: datetime, journal: RunJournal | None = None
+    compiled: CompiledAutomation, event: Event, ids: IdSequence, now: datetime, journal: Journal | None = None
 ) -> RequestContext:
     """The context of a run: the automation acts as itself, and its writes say what triggered it.
 
@@ -231,21 +231,21 @@ class Executor:
             if step.test is not None and not truth(await step.test.value(frame)):
                 return ended("skipped")
             argument = await step.argument.value(frame)
-            return ended("completed", await self._act(step, argument, event, frame))
+            return ended("completed", await self._act(step, argument, event, frame, lifecycle))
         except ClaimLostError:
             raise
         except MemqlError as error:
             ended("failed", error=str(error))
             raise
 
-    async def _act(self, step: CompiledStep, argument: Any, event: Event, frame: Frame) -> Any:
+    async def _act(self, step: CompiledStep, argument: Any, event: Event, frame: Frame, lifecycle: Lifecycle) -> Any:
         if step.kind == "publishEvent":
             return await frame.invoke(Invocation("publishEvent", "", argument))
         if step.kind != "automation":
             return await frame.invoke(Invocation("call", step.target, argument))
-        return await self._nested(step, argument, event, frame.ctx)
+        return await self._nested(step, argument, event, frame.ctx, lifecycle.attempt)
 
-    async def _nested(self, step: CompiledStep, payload: Any, event: Event, ctx: RequestContext) -> Any:
+    async def _nested(self, step: CompiledStep, payload: Any, event: Event, ctx: RequestContext, attempt: int) -> Any:
         """A step that runs another automation: inside this run, or as a run of its own when that one is ``@async``."""
         target = self._lookup(step.target)
         if target is None:
@@ -272,7 +272,9 @@ class Executor:
         own = context_for(target, triggered, ids, ctx.now, ctx.journal)
         inner = replace(own, connection=ctx.connection, deferred=ctx.deferred)
         run_id = derived_id("run", *ids.path)
-        nested = Lifecycle(self._publish, target.name, run_id, event.topic, cause_of(triggered, target.name))
+        nested = Lifecycle(
+            self._publish, target.name, run_id, event.topic, cause_of(triggered, target.name), attempt=attempt
+        )
         return await self._run(target, triggered, inner, nested)
 
     async def _audit(self, execution: Execution, error: MemqlError | None) -> None:

@@ -216,20 +216,19 @@ async def _open_engine(
         max_results=settings.query_max_results,
     )
     await Seeder(engine.writer, database, catalog).apply()
-    automations = await stack.enter_async_context(
-        Automations.open(
-            database=database,
-            bus=bus,
-            runner=cast("Runner", engine.logic),
-            writer=engine.writer,
-            catalog=catalog,
-            node=identity.id,
-            options=Options(
-                unguarded_runs=settings.max_unguarded_runs,
-                unguarded_window=settings.unguarded_window,
-                outbox_retention=settings.mesh_outbox_retention,
-            ),
-        )
+    automations = Automations(
+        database=database,
+        bus=bus,
+        runner=cast("Runner", engine.logic),
+        writer=engine.writer,
+        executors=lambda: engine.builtins.executors,
+        node=identity.id,
+        options=Options(
+            cursor=f"role:{identity.type}",
+            unguarded_runs=settings.max_unguarded_runs,
+            unguarded_window=settings.unguarded_window,
+            outbox_retention=settings.mesh_outbox_retention,
+        ),
     )
     return Node(settings, lifecycle, database, engine, automations, bus)
 
@@ -244,6 +243,8 @@ async def _open_server(
     services = node.services = _services(node, identity)
     node.authenticator = authenticator
     node.routes = _routes(node, played)
+    # Only now: the executors of the roles decide which automations run here.
+    await stack.enter_async_context(node.automations.running(node.engine.catalog))
     node.sessions = Sessions()
     node.health = Health(identity, node.sessions, node.check_readiness)
     tasks = await stack.enter_async_context(anyio.create_task_group())
