@@ -93,6 +93,7 @@ async def _live(dsn: str, spec: Spec, catalog: Catalog) -> None:
             Database.open(dsn, max_size=4) as database,
             process(database, catalog, node=spec.node, options=options, executors=_bring(spec)) as one,
         ):
+            _report(Path(f"{spec.report}.ready"), {})
             async for _ in ended:
                 break
     _report(Path(spec.report), one.automations.counts.to_dict())
@@ -105,7 +106,7 @@ def _report(file: Path, counts: dict[str, int]) -> None:
 
 
 def _main(dsn: str) -> None:
-    catalogs = {(SLOWLY, EVERY_SECOND): plant(SLOWLY, EVERY_SECOND)}
+    catalogs: dict[tuple[str, ...], Catalog] = {(SLOWLY, EVERY_SECOND): plant(SLOWLY, EVERY_SECOND)}
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print("ready", flush=True)
     for line in sys.stdin:
@@ -162,6 +163,12 @@ class Nursery:
         await self._orders.send(msgspec.json.encode(spec).decode() + "\n")
         self.pids[node] = int(await self.line())
         return node
+
+    async def all_ready(self) -> None:
+        """Wait until every process that lives has started its automations."""
+        with anyio.fail_after(60):
+            while not all((self._folder / f"{node}.json.ready").exists() for node in self.pids):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
 
     async def stop(self, node: str) -> dict[str, int]:
         """End a process cleanly; its counts."""

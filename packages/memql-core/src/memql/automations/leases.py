@@ -20,15 +20,19 @@ _log = structlog.get_logger("memql.automations")
 
 class Lease:
     """One claim that is renewed until :meth:`end`. As a context it is the run itself, which is cancelled when the claim
-    is lost; the context then ends quietly, and :attr:`lost` tells."""
+    is lost; the context then ends quietly, and :attr:`lost` tells.
 
-    __slots__ = ("_leases", "_scope", "claim", "lost", "renewed")
+    While it is :attr:`ending`, a claim that cannot be renewed may be finished already: whoever finishes it learns that.
+    """
+
+    __slots__ = ("_leases", "_scope", "claim", "ending", "lost", "renewed")
 
     def __init__(self, claim: Claim, leases: Leases) -> None:
         """Use :meth:`Leases.hold`."""
         self.claim = claim
         self.renewed = time.monotonic()
         self.lost = False
+        self.ending = False
         self._leases = leases
         self._scope: anyio.CancelScope | None = None
 
@@ -45,7 +49,10 @@ class Lease:
 
     def lose(self) -> None:
         """The claim has another owner: stop what runs under it."""
+        if self.lost:
+            return
         self.lost = True
+        self._leases.count_lost(self.claim)
         if self._scope is not None:
             self._scope.cancel()
         self.end()
@@ -75,6 +82,11 @@ class Leases:
         key = (lease.claim.name, lease.claim.key)
         if self._held.get(key) is lease:
             del self._held[key]
+
+    def count_lost(self, claim: Claim) -> None:
+        """Tell that another process has a run."""
+        self._counts.add("claims_lost")
+        _log.warning("automation_claim_lost", automation=claim.name, dedup_key=claim.key)
 
     async def keep(self) -> None:
         """Renew for ever, three times per lease."""
@@ -109,7 +121,5 @@ class Leases:
                 lease.renewed = max(lease.renewed, asked)
 
     def _drop(self, lease: Lease) -> None:
-        if self._held.get((lease.claim.name, lease.claim.key)) is lease:
-            self._counts.add("claims_lost")
-            _log.warning("automation_claim_lost", automation=lease.claim.name, dedup_key=lease.claim.key)
+        if not lease.ending and self._held.get((lease.claim.name, lease.claim.key)) is lease:
             lease.lose()

@@ -142,9 +142,8 @@ class Run:
         try:
             with lease:
                 await self._execute(claim.started_at, journal, resume=claim.is_take_over)
-        except ClaimLostError as lost:
-            runs.counts.add("claims_lost")
-            _log.warning("automation_claim_lost", automation=claim.name, error=lost.message)
+        except ClaimLostError:
+            lease.lose()
         except BaseException:
             lease.end()
             raise
@@ -165,11 +164,13 @@ class Run:
     async def _complete(self, lease: Lease) -> None:
         runs, error = self._runs, self._error
         outcome, text = ("completed", "") if error is None else ("failed", str(error))
+        lease.ending = True
         for attempt in range(_COMPLETION_ATTEMPTS):
-            if lease.lost:
-                return
             try:
-                await runs.batched.complete(lease.claim, outcome, text)
+                done = await runs.batched.complete(lease.claim, outcome, text)
+                # After a failure it may be that the first try was written, and only its answer did not come.
+                if not done and attempt == 0:
+                    lease.lose()
                 return
             except MemqlError as failure:
                 _log.warning("automation_completion_failed", automation=lease.claim.name, error=failure.message)
