@@ -384,7 +384,7 @@ class World:
         for role in ROLES:
             await self.start(role)
         for kind, number in steps:
-            if lapsing and kind == 2:
+            if lapsing and kind == 2 and number % 3:
                 await self.lapse(ROLES[number % len(ROLES)])
             else:
                 await self.step(kind, number)

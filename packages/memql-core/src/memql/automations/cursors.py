@@ -50,12 +50,17 @@ SELECT clock_timestamp(), (SELECT position FROM mesh_cursors
                            WHERE consumer_id = %s AND source = %s AND lapsed_at IS NULL)
 """
 
-_PASSED_LOG = "SELECT FROM mesh_cursors WHERE consumer_id = %s AND source = 'log' AND position >= %s"
-
-_PASSED_OUTBOX = """
-SELECT FROM mesh_cursors AS reader JOIN event_outbox AS kept ON kept.seq <= reader.position
-WHERE reader.consumer_id = %s AND reader.source = 'outbox' AND kept.event_id = %s
+# What had committed when the cursor began is not for its role, though the position may be below it.
+_PASSED = """
+SELECT reader.lapsed_at IS NOT NULL OR EXISTS (
+    SELECT FROM {events} AS event WHERE event.{identity} = %s AND (
+        event.seq <= reader.position
+        OR event.seq <= reader.begun_upto AND pg_visible_in_snapshot(event.xid, reader.begun)
+    )
+) FROM mesh_cursors AS reader WHERE reader.consumer_id = %s AND reader.source = %s
 """
+_PASSED_LOG = _PASSED.format(events="memory_nodes", identity="seq")
+_PASSED_OUTBOX = _PASSED.format(events="event_outbox", identity="event_id")
 
 _LAGGARDS = f"""
 SELECT consumer_id, source, extract(epoch FROM clock_timestamp() - caught_up_at)::float FROM mesh_cursors
@@ -146,10 +151,13 @@ class Cursors:
         return position if row is None else int(row[0])
 
     async def passed(self, event: Event) -> bool:
-        """Whether the cursor is past an event: then some process of this role has decided about it."""
+        """Whether the cursor is past an event, so that some process of this role has decided about it; also when the
+        cursor has lapsed or is gone, because then the role begins anew."""
         if event.log_seq is not None:
-            return await self._database.fetch_one(_PASSED_LOG, (self._consumer, event.log_seq)) is not None
-        return await self._database.fetch_one(_PASSED_OUTBOX, (self._consumer, event.id)) is not None
+            row = await self._database.fetch_one(_PASSED_LOG, (event.log_seq, self._consumer, "log"))
+        else:
+            row = await self._database.fetch_one(_PASSED_OUTBOX, (event.id, self._consumer, "outbox"))
+        return row is None or bool(row[0])
 
     async def laggards(self, age: float) -> list[Laggard]:
         """The roles that have not decided what was drawn ``age`` seconds ago."""
