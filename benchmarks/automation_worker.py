@@ -6,6 +6,7 @@ It prints a line when everything is imported, and begins when a line comes back.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import cast
 
@@ -68,7 +69,7 @@ def _main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     if kind == "ours":
-        anyio.run(live, dsn, f"bench-{id(rest)}", catalog)
+        anyio.run(live, dsn, f"bench-{os.getpid()}", catalog)
     else:
         anyio.run(_theirs, dsn, int(rest[0]))
 

@@ -1,7 +1,8 @@
 """Guarded automation runs a second in two processes, against two workers of procrastinate on the same server.
 
-What is to be done is written beforehand on both sides: orders that each trigger one automation with one empty logic,
-and one empty job each. The clock runs from the first start to the last end, as the database has recorded them.
+What is to be done is written beforehand on both sides, and the tables are vacuumed and analyzed: orders that each
+trigger one automation with one empty logic, and as many empty jobs. The clock runs from the first start to the last
+end, as the database has recorded them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
+from procrastinate.types import JSONDict
 
 from benchmarks.automation_worker import jobs, live
 from benchmarks.harness import Row
@@ -27,11 +30,11 @@ from memql.graph.migrator import migrate
 from memql.lang.loader import load_tree, read_sources
 
 PROCESSES = 2
-RUNS = 10_000
-JOBS = 3_000
+RUNS = 6_000
 ROUNDS = 5
-TRIALS = (1, 5, 10, 20, 40)
+TRIALS = (1, 5, 20, 40, 100)
 """Concurrencies of a procrastinate worker, of which the fastest is measured."""
+TRIAL_RUNS = 2_000
 PATIENCE = 120.0
 
 _ORDERS = """
@@ -57,17 +60,18 @@ async def run() -> list[Row]:
         async with embedded_server(Path(home)) as server:
             async with Database.open(server.dsn) as database:
                 await migrate(database)
-            rates = {trial: await _theirs(server, trial, JOBS // 3) for trial in TRIALS}
+            rates = {trial: await _theirs(server, trial, TRIAL_RUNS) for trial in TRIALS}
             concurrency = max(rates, key=lambda trial: rates[trial])
             ours: list[float] = []
             theirs: list[float] = []
-            for _ in range(ROUNDS):
-                theirs.append(await _theirs(server, concurrency, JOBS))
-                ours.append(await _ours(server, RUNS))
+            sides = [(ours, partial(_ours, server, RUNS)), (theirs, partial(_theirs, server, concurrency, RUNS))]
+            for turn in range(ROUNDS):
+                for into, measured in sides if turn % 2 else sides[::-1]:
+                    into.append(await measured())
     return [
         Row(
             what="empty automation, guarded, two processes",
-            against=f"procrastinate, an empty job, two workers, concurrency {concurrency}",
+            against=f"procrastinate, empty job, two workers, concurrency {concurrency}",
             ours=statistics.median(ours),
             baseline=statistics.median(theirs),
             unit="runs/s",
@@ -83,6 +87,7 @@ async def _ours(server: EmbeddedServer, runs: int) -> float:
         await live(dsn, "bench-0", load_tree(read_sources([TREE])).require(), for_ever=False)
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(_ORDERS, (runs,))
+            connection.execute("VACUUM (ANALYZE)")
             with _workers(["ours", dsn]):
                 return await _rate(connection, _RUNS, runs)
 
@@ -93,9 +98,12 @@ async def _theirs(server: EmbeddedServer, concurrency: int, number: int) -> floa
         app = jobs(dsn)
         async with app.open_async():
             await app.schema_manager.apply_schema_async()
-            await app.tasks["empty"].batch_defer_async(*({"number": n} for n in range(number)))
-        with psycopg.connect(dsn, autocommit=True) as connection, _workers(["theirs", dsn, str(concurrency)]):
-            return await _rate(connection, _JOBS, number)
+            arguments: list[JSONDict] = [{"number": n} for n in range(number)]
+            await app.tasks["empty"].batch_defer_async(*arguments)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("VACUUM (ANALYZE)")
+            with _workers(["theirs", dsn, str(concurrency)]):
+                return await _rate(connection, _JOBS, number)
 
 
 async def _rate(connection: psycopg.Connection[tuple[object, ...]], statement: str, wanted: int) -> float:
