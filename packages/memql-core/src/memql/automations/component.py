@@ -122,7 +122,7 @@ class Automations:
             options=options,
         )
         self._scheduler = Scheduler(database, owner, self._dispatcher.fired, self.counts, options)
-        self._by_hand = ByHand(self._group.start_soon, executor)
+        self._by_hand = ByHand(self._group.start_soon, executor, self._require)
         outbox = Outbox(database, node)
         sources = (
             LogSource(EventLog(database, SecretMask(lambda: self._catalog)), self._concepts),
@@ -226,7 +226,6 @@ class Automations:
         compiled = self._tree.get(name)
         if compiled is None:
             raise MemqlError(Code.UNKNOWN_FUNCTION, f"there is no enabled automation {name!r}", context=name)
-        self._placement.require(name)
         running = self._by_hand.run(compiled, payload, actor=actor, concept=concept, topic=topic, timeout=timeout)
         async with aclosing(running) as told:
             async for event in told:
@@ -241,6 +240,9 @@ class Automations:
 
     def _automation(self, key: str) -> CompiledAutomation | None:
         return self._tree.get(key)
+
+    def _require(self, name: str) -> None:
+        self._placement.require(name)
 
     async def _spawn(self, key: str, event: Event) -> None:
         await self._dispatcher.spawn(key, event)
