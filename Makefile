@@ -16,7 +16,7 @@ help: ## What one can do here
 	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
 
 .venv/.synced: $(filter .tools/uv/bin/uv,$(UV)) pyproject.toml uv.lock $(wildcard packages/*/pyproject.toml)
-	@$(UV) sync --quiet --frozen --compile-bytecode --group system --group example
+	@$(UV) sync --quiet --frozen --compile-bytecode --group system --group example --group bench
 	@touch $@
 
 up: .venv/.synced ## Start the whole system with the airline example; Ctrl-C stops it

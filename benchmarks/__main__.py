@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row
 
-SUITES = ("reads", "writes", "stream", "importing", "startup", "idle_streams")
+SUITES = ("reads", "writes", "stream", "importing", "startup", "idle_streams", "automations")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 HEAD = ("what", "against", "ours", "baseline", "ratio", "goal", "met")
 MARKS = ("<!-- table:begin -->", "<!-- table:end -->")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -182,22 +181,6 @@ async def test_old_events_in_a_queue_are_left_to_the_log(database: Database) -> 
         one.bus.publish(old)
         await settled(one, 1)
         assert one.automations.counts.claimed == 1
-
-
-async def test_claims_are_not_pruned_while_replay_lags(database: Database) -> None:
-    async with process(database, plant()) as one:
-        claims = Claims(database, owner="x", lease=30)
-        claim = await claims.claim(Subject(name="a", key="k", event=b"{}"))
-        assert claim is not None
-        await claims.complete(claim, "completed")
-        await database.execute("UPDATE automation_execution_claims SET completed_at = completed_at - interval '2 h'")
-        await until(lambda: max(replay.behind() for replay in one.automations._replays) < 60)
-        for replay in one.automations._replays:
-            replay.decided_as_of = time.monotonic() - 3000
-        assert await one.automations.prune() == 0
-        for replay in one.automations._replays:
-            replay.decided_as_of = time.monotonic()
-        assert await one.automations.prune() == 1
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

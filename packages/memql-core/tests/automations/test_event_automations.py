@@ -184,6 +184,70 @@ async def test_steps_see_earlier_results_and_may_be_skipped(database: Database) 
         assert await database.fetch_one("SELECT topic FROM event_outbox") == ("plant.done",)
 
 
+def from_elsewhere(event: Event, **changed: Any) -> Event:
+    """The event as the mesh brings it: from another node, with its payload still in JSON."""
+    return event.replace(body=event.json, **{"origin": "node-b", **changed})
+
+
+async def test_events_of_other_nodes_trigger_as_local_ones_do_and_each_once(database: Database, dsn: str) -> None:
+    async with (
+        Database.open(dsn) as other,
+        process(database, plant(BOOKING), node="a", options=QUICK) as one,
+        process(other, plant(BOOKING), node="b", options=Options(read_every=3600, lease=1.0)) as two,
+    ):
+        await one.order("o1", 5)
+        (event,) = [event for event in one.events if event.topic == "graph.node.created.v1:plant:order"]
+        for _ in range(3):
+            two.bus.publish(from_elsewhere(event))
+        two.bus.publish(from_elsewhere(Event(id="x", topic="graph.node.created.v1:plant:order", body=event.payload)))
+        first, second = one.automations.counts, two.automations.counts
+        await until(lambda: first.runs_completed + second.runs_completed == 2)
+        await until(lambda: second.claimed + second.duplicates_prevented == 2)
+        assert second.claimed >= 1
+        assert await one.count("entry") == 4
+
+
+async def test_events_that_clients_of_this_node_asked_for_trigger_nothing(database: Database) -> None:
+    async with process(database, plant(BOOKING), options=Options(read_every=3600)) as one:
+        payload = {"item": "x", "amount": 1, "nodeId": "v1:plant:order:x", "payload": {"item": "x", "amount": 1}}
+        seen = Event(id="g:9:created", topic="graph.node.created.v1:plant:order", body=payload)
+        one.bus.publish(from_elsewhere(seen, demanded=True))
+        one.bus.publish(from_elsewhere(seen.replace(id="g:10:created")))
+        await settled(one, 1)
+        assert one.automations.counts.claimed == 1
+        rows = await database.fetch("SELECT dedup_key FROM automation_execution_claims")
+        assert rows == [("g:10:created",)]
+
+
+async def test_what_runs_of_another_node_tell_triggers_nothing_here(database: Database) -> None:
+    watching = """
+    @enabled @trigger(event="automation.failed") automation watch { step t { mutation tick { at: event.topic } } }
+    """
+    async with process(database, plant(watching), options=QUICK) as one:
+        failed = Event(id="f1", topic="automation.failed", body={}, kind="AUTOMATION_FAILED")
+        one.bus.publish(from_elsewhere(failed))
+        one.bus.publish(failed.replace(id="f2"))
+        await settled(one, 1)
+        await anyio.wait_all_tasks_blocked()
+        assert one.automations.counts.claimed == 1
+
+
+async def test_a_repeated_attempt_tells_events_of_its_own_and_a_repeated_run_the_same_ones(database: Database) -> None:
+    failing = """
+    @enabled @retry(count=1) @trigger(event="plant.go") automation fail { step bad { logic bad { event: event } } }
+    logic logicBad { args { event object } body { return error("no luck") } }
+    """
+    told: list[list[str]] = []
+    for _ in range(2):
+        async with process(database, plant(failing), options=Options(retry_delay=0.01)) as one:
+            one.bus.publish(Event(id="x", topic="plant.go", body={}))
+            await settled(one, 1)
+            told.append([event.id for event in one.events if event.topic.startswith("automation.")])
+        await database.execute("DELETE FROM automation_execution_claims")
+    assert len(told[0]) == len(set(told[0])) == 7
+    assert told[0] == told[1]
+
+
 async def test_a_published_event_triggers_automations_of_other_processes(database: Database, dsn: str) -> None:
     sender = '@enabled @trigger(event="plant.go") automation send { step s { publishEvent { topic: "plant.sent" } } }'
     taker = '@enabled @trigger(event="plant.sent") automation take { step t { mutation tick { at: event.topic } } }'

@@ -1,16 +1,18 @@
-"""The small parts: cron instants, frontier, lanes, leases, guard, storms, stored events."""
+"""The small parts: cron instants, frontier, lanes, batches, guard, stored events."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memql.automations import Claim, Options, Subject
+from memql.automations.batches import Batches
 from memql.automations.cron import check_schedule, instants, next_instant
 from memql.automations.frontier import Frontier
 from memql.automations.guard import Guard, Unguarded
@@ -77,6 +79,29 @@ def test_the_frontier_never_passes_an_open_position(steps: list[tuple[bool, int]
         assert frontier.decided == expected
 
 
+class Work:
+    """A job that has nothing to admit or settle."""
+
+    def __init__(self, run: Callable[[], Awaitable[None]], *, wanted: bool = True) -> None:
+        self._run = run
+        self._wanted = wanted
+        self.admitted = self.settled = False
+
+    async def admit(self) -> bool:
+        self.admitted = True
+        return self._wanted
+
+    async def run(self) -> None:
+        await self._run()
+
+    async def settle(self) -> None:
+        self.settled = True
+
+
+async def nothing() -> None:
+    pass
+
+
 async def test_lanes_bound_what_goes_at_once_and_keep_order() -> None:
     active, most, order = 0, 0, []
     gate = anyio.Event()
@@ -84,7 +109,7 @@ async def test_lanes_bound_what_goes_at_once_and_keep_order() -> None:
     async with anyio.create_task_group() as group:
         lanes = Lanes(group.start_soon, limit=3, limit_each=2, pending_each=100)
 
-        def job(name: str, number: int):  # type: ignore[no-untyped-def]
+        def job(name: str, number: int) -> Work:
             async def run() -> None:
                 nonlocal active, most
                 active += 1
@@ -93,7 +118,7 @@ async def test_lanes_bound_what_goes_at_once_and_keep_order() -> None:
                 await gate.wait()
                 active -= 1
 
-            return run
+            return Work(run)
 
         for number in range(6):
             for name in ("a", "b"):
@@ -111,11 +136,11 @@ async def test_a_full_lane_makes_its_feeder_wait() -> None:
     gate = anyio.Event()
     async with anyio.create_task_group() as group:
         lanes = Lanes(group.start_soon, limit=1, limit_each=1, pending_each=1)
-        await lanes.put("a", gate.wait)
+        await lanes.put("a", Work(gate.wait))
         await anyio.wait_all_tasks_blocked()
-        await lanes.put("a", gate.wait)
+        await lanes.put("a", Work(gate.wait))
         with anyio.move_on_after(0.01) as waited:
-            await lanes.put("a", gate.wait)
+            await lanes.put("a", Work(gate.wait))
         assert waited.cancelled_caught
         gate.set()
 
@@ -131,9 +156,10 @@ async def test_a_crashing_job_takes_no_other_with_it() -> None:
 
     async with anyio.create_task_group() as group:
         lanes = Lanes(group.start_soon, limit=1, limit_each=1, pending_each=10)
-        await lanes.put("a", crash)
-        await lanes.put("a", fine)
-        await done.wait()
+        await lanes.put("a", Work(crash))
+        await lanes.put("a", Work(fine))
+        with anyio.fail_after(10):
+            await done.wait()
 
 
 async def test_draining_finishes_what_runs_and_starts_nothing_more() -> None:
@@ -148,13 +174,174 @@ async def test_draining_finishes_what_runs_and_starts_nothing_more() -> None:
 
     async with anyio.create_task_group() as group:
         lanes = Lanes(group.start_soon, limit=1, limit_each=1, pending_each=10)
-        await lanes.put("a", slow)
-        await lanes.put("a", waiting)
+        first = Work(slow)
+        await lanes.put("a", first)
+        await lanes.put("a", Work(waiting))
         await anyio.wait_all_tasks_blocked()
         group.start_soon(lanes.drain)
         await anyio.wait_all_tasks_blocked()
         gate.set()
     assert ran == ["slow"]
+    assert first.settled
+
+
+async def test_what_is_not_admitted_is_neither_run_nor_settled() -> None:
+    ran: list[str] = []
+
+    async def run() -> None:
+        ran.append("ran")
+
+    refused, wanted = Work(run, wanted=False), Work(run)
+    async with anyio.create_task_group() as group:
+        lanes = Lanes(group.start_soon, limit=1, limit_each=1, pending_each=10)
+        await lanes.put("a", refused)
+        await lanes.put("a", wanted)
+    assert ran == ["ran"]
+    assert (refused.settled, wanted.settled) == (False, True)
+
+
+async def test_jobs_are_admitted_before_their_turn_only_while_turns_come_soon() -> None:
+    """A process that is slow must not keep from others what it cannot start."""
+    gate = anyio.Event()
+    async with anyio.create_task_group() as group:
+        lanes = Lanes(group.start_soon, limit=2, limit_each=2, pending_each=1000, ahead=10.0, ahead_most=5)
+        for _ in range(40):
+            await lanes.put("quick", Work(nothing))
+        blocked = [Work(gate.wait) for _ in range(20)]
+        for job in blocked:
+            await lanes.put("quick", job)
+        await anyio.wait_all_tasks_blocked()
+        assert sum(job.admitted for job in blocked) == 2 + 5
+        fresh = [Work(nothing) for _ in range(3)]
+        for job in fresh:
+            await lanes.put("other", job)
+        await anyio.wait_all_tasks_blocked()
+        assert not any(job.admitted for job in fresh), "a new lane admits nothing before its turn"
+        gate.set()
+    assert all(job.settled for job in (*blocked, *fresh))
+
+
+async def test_a_lane_whose_runs_take_long_admits_none_ahead() -> None:
+    async def slow() -> None:
+        await anyio.sleep(0.01)
+
+    gate = anyio.Event()
+    async with anyio.create_task_group() as group:
+        lanes = Lanes(group.start_soon, limit=2, limit_each=2, pending_each=100, ahead=0.001, ahead_most=50)
+        for _ in range(6):
+            await lanes.put("a", Work(slow))
+        last = [Work(gate.wait) for _ in range(6)]
+        for job in last:
+            await lanes.put("a", job)
+        with anyio.fail_after(10):
+            while sum(job.admitted for job in last) < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+        await anyio.wait_all_tasks_blocked()
+        assert sum(job.admitted for job in last) == 2
+        gate.set()
+
+
+class Ledger:
+    """Does batches, and remembers their sizes. ``bad`` items are refused; ``away`` batches cannot be asked for."""
+
+    def __init__(self, *, bad: Collection[int] = ()) -> None:
+        self.sizes: list[int] = []
+        self.done: list[int] = []
+        self.bad = frozenset(bad)
+        self.away = False
+        self.open = anyio.Event()
+        self.open.set()
+
+    async def perform(self, items: Sequence[int]) -> list[int]:
+        await self.open.wait()
+        self.sizes.append(len(items))
+        if self.away:
+            raise MemqlError(Code.UNAVAILABLE, "away")
+        if not self.bad.isdisjoint(items):
+            raise ValueError("a bad member")
+        self.done += items
+        return [10 * item for item in items]
+
+
+async def ask_all(batches: Batches[int, int], items: Iterable[int]) -> dict[int, int | Exception]:
+    answers: dict[int, int | Exception] = {}
+
+    async def ask(item: int) -> None:
+        try:
+            answers[item] = await batches.ask(item)
+        except Exception as error:
+            answers[item] = error
+
+    async with anyio.create_task_group() as group:
+        for item in items:
+            group.start_soon(ask, item)
+    return answers
+
+
+async def test_a_lone_caller_waits_for_nobody_and_under_load_the_next_batch_has_what_came_meanwhile() -> None:
+    ledger = Ledger()
+    async with anyio.create_task_group() as group:
+        batches = Batches(group.start_soon, ledger.perform, most=30)
+        assert await batches.ask(1) == 10
+        ledger.open = anyio.Event()
+        group.start_soon(batches.ask, 2)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(ask_all, batches, range(3, 83))
+        await anyio.wait_all_tasks_blocked()
+        ledger.open.set()
+    assert ledger.sizes == [1, 1, 30, 30, 20]
+    assert sorted(ledger.done) == list(range(1, 83))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60), st.sets(st.integers(0, 59), max_size=6), st.integers(1, 25))
+def test_bad_members_fail_alone(items: int, bad: set[int], most: int) -> None:
+    async def run() -> None:
+        ledger = Ledger(bad=bad)
+        async with anyio.create_task_group() as group:
+            answers = await ask_all(Batches(group.start_soon, ledger.perform, most=most), range(items))
+        for item in range(items):
+            assert isinstance(answers[item], ValueError) if item in bad else answers[item] == 10 * item
+        assert sorted(ledger.done) == [item for item in range(items) if item not in bad]
+
+    anyio.run(run)
+
+
+async def test_a_batch_that_cannot_be_asked_for_fails_for_each_and_is_asked_once() -> None:
+    ledger = Ledger()
+    ledger.away = True
+    async with anyio.create_task_group() as group:
+        answers = await ask_all(Batches(group.start_soon, ledger.perform, most=100), range(20))
+    assert ledger.sizes == [20]
+    assert all(isinstance(answer, MemqlError) and answer.code is Code.UNAVAILABLE for answer in answers.values())
+
+
+async def test_who_leaves_before_the_batch_is_not_in_it_and_who_leaves_during_it_gives_the_result_back() -> None:
+    ledger, returned = Ledger(), []
+
+    async def left(result: int) -> None:
+        returned.append(result)
+
+    ledger.open = anyio.Event()
+    async with anyio.create_task_group() as group:
+        batches = Batches(group.start_soon, ledger.perform, most=10, left=left)
+
+        async def impatient(item: int, scope: anyio.CancelScope) -> None:
+            with scope:
+                await batches.ask(item)
+
+        during, before = anyio.CancelScope(), anyio.CancelScope()
+        group.start_soon(impatient, 1, during)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(impatient, 2, before)
+        group.start_soon(batches.ask, 3)
+        await anyio.wait_all_tasks_blocked()
+        during.cancel()
+        before.cancel()
+        await anyio.wait_all_tasks_blocked()
+        ledger.open.set()
+    assert returned == [10]
+    assert ledger.done == [1, 3]
 
 
 class Unreachable:

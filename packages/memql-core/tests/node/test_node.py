@@ -204,6 +204,43 @@ async def test_a_role_adds_executors_routes_and_loops(settings: Settings, tree: 
     assert role.stopped.is_set()
 
 
+AUTOMATIONS = """
+use notes.builtins.{ greet }
+use notes.concepts.{ note }
+
+@enabled @trigger(event="node.created", concept="v1:notes:note")
+automation welcome { step greet { builtin greet { name: event.payload.title } } }
+"""
+
+
+class Plain(Greeter):
+    """The same without the executor."""
+
+    name = "plain"
+
+    def executors(self, services: Services) -> Mapping[str, Any]:
+        return {}
+
+
+async def test_an_automation_runs_where_the_role_brings_its_executor_and_only_there(
+    settings: Settings, tree: Path
+) -> None:
+    write_tree(tree, builtins=BUILTINS, automations=AUTOMATIONS)
+    runs = "SELECT split_part(claimed_by, '/', 1), outcome FROM automation_execution_claims"
+    async with open_node(settings, roles=[Greeter()]):
+        pass
+    async with open_node(settings, roles=[Plain()]) as node:
+        await ask(node, 'insert("v1:notes:note", payload={title: "hello"})')
+        await anyio.sleep(0.2)
+        assert await node.database.fetch(runs) == []
+    async with open_node(settings, roles=[Greeter()]) as node:
+        with anyio.fail_after(30):
+            while await node.database.fetch(runs) != [("node-a", "completed")]:  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+        consumers = await node.database.fetch("SELECT DISTINCT consumer_id FROM mesh_cursors ORDER BY 1")
+    assert consumers == [("role:greeter",), ("role:plain",)]
+
+
 async def test_a_loop_that_dies_takes_the_node_down(settings: Settings) -> None:
     class Broken(Greeter):
         def components(self, services: Services) -> Iterable[Component]:

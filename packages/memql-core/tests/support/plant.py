@@ -143,6 +143,7 @@ async def process(
         runner=cast("Runner", engine.logic),
         writer=engine.writer,
         catalog=catalog,
+        executors=lambda: engine.builtins.executors,
         node=node,
         options=options,
     ) as automations:

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from mesh_nodes import until
 
-from memql.automations.cursors import Cursors
-from memql.automations.replay import OutboxSource
 from memql.events import Event
+from memql.events.cursors import Cursors
 from memql.events.outbox import Outbox
+from memql.events.sources import OutboxSource
 from memql.graph.database import Database
 from memql.mesh.delivery.follower import FROM_LOG, Follower
 from memql.mesh.options import Options

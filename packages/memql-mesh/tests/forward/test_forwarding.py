@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from mesh_nodes import Member, member, until
+from trusted_mesh import calling, hello
 
 from memql.agent import AgentRole
 from memql.auth import local_owner
@@ -18,13 +19,15 @@ from memql.client import Client, connect
 from memql.engine.context import RequestContext
 from memql.errors import Code, MemqlError
 from memql.mesh import MeshRole
-from memql.mesh.forward.payloads import TERMINAL
-from memql.mesh.wire.messages import SiForwardRequest
-from memql.server.ports import Services
+from memql.mesh.forward.authority import authority_of
+from memql.mesh.wire.messages import SiForwardRequest, SiForwardResponse
+from memql.server.ports import NodeIdentity, Principal, Services
 from memql.server.replies import Payload
 from memql.server.routing import Route
 from memql.server.session import Call
-from memql.wire.messages import SiChatMessage, SiChatResult, SiStreamChunk
+from memql.wire.frames import decode_server, encode_client
+from memql.wire.messages import SiChatMessage, SiChatMsg, SiChatResult, SiStreamChunk
+from memql.wire.payloads import CLIENT
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +53,7 @@ async def test_a_client_of_the_bff_is_answered_by_an_agent_and_sees_its_events(d
         client_of(bff) as client,
     ):
         await until(lambda: bff.mesh.switchboard.dialed("agent-1"))
-        async with client.subscribe(kind="custom", patterns=["si.#"]) as events:
+        async with client.subscribe(kind="ai_stream") as events:
             vectors = await client.si.embed(["a boat", "a ship", "a theorem"])
             assert (len(vectors.vectors), len(vectors.vectors[0])) == (3, vectors.dims)
             reply = await client.si.chat("What notes are there?")
@@ -283,53 +286,35 @@ async def test_a_client_executes_a_tool_that_another_node_calls(dsn: str, tmp_pa
     [
         ({"memql_envelope": b"\xff\xff\xff"}, "INVALID_ARGUMENT"),
         ({"memql_envelope": b""}, "UNIMPLEMENTED"),
+        ({"memql_envelope": encode_client("", CLIENT.by_name["subscribe"].number, b"")}, "UNIMPLEMENTED"),
+        ({"memql_envelope": encode_client("", CLIENT.by_name["call_tool"].number, b"")}, ""),
         ({"authority": None}, "FORBIDDEN"),
         ({"request_id": ""}, "INVALID_ARGUMENT"),
     ],
 )
-async def test_a_request_that_cannot_be_served_is_answered_with_a_code(
+async def test_a_request_that_cannot_be_served_is_answered_with_a_code_and_ends(
     dsn: str, tmp_path: Path, change: dict[str, Any], code: str
 ) -> None:
     script = Script(hang)
-    async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
-    ):
-        await dialed(bff, agent)
-        link = bff.mesh.switchboard.dialed("agent-1")
-        assert link is not None
-        from memql.mesh.forward.requesting import Task
-        from memql.server.ports import Principal
-        from memql.wire.messages import SiChatMsg
-
-        task = Task(
-            name="si_chat",
-            body=bytes(SiChatMsg(messages=[SiChatMessage(role="user", content="x")])),
-            message_id="m",
-            principal=Principal(actor=local_owner()),
-            timeout=5,
+    async with member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent:
+        own = NodeIdentity(id="bff-9", type="bff")
+        body = bytes(SiChatMsg(messages=[SiChatMessage(role="user", content="x")]))
+        request = SiForwardRequest(
+            request_id="r1",
+            memql_envelope=encode_client("m", CLIENT.by_name["si_chat"].number, body),
+            authority=authority_of(Principal(actor=local_owner()), own),
         )
-        request: SiForwardRequest = bff.mesh.forwarding.requester._request("r1", task)
         for name, value in change.items():
             setattr(request, name, value)
-        answers: list[Any] = []
-
-        async def note(_: Any, message: Any) -> None:
-            answers.append(message)
-
-        bff.mesh.frames._takers[type(_response())] = note
-        link.post(request)
-        await until(lambda: answers)
-        assert answers[0].done
-        assert code.encode() in answers[0].memql_server_msg
+        async with calling(agent.mesh.address, "") as caller:
+            await caller.say(hello("bff-9"))
+            await caller.say(request)
+            answer = await caller.wait_for(SiForwardResponse)
+        assert answer.done
+        frame = decode_server(answer.memql_server_msg)
+        assert (frame.name == "query_error") is bool(code)
+        assert code.encode() in frame.body
         assert not script.begun
-        assert TERMINAL
-
-
-def _response() -> Any:
-    from memql.mesh.wire.messages import SiForwardResponse
-
-    return SiForwardResponse()
 
 
 async def test_a_prompt_runs_where_models_are(dsn: str, tmp_path: Path) -> None:

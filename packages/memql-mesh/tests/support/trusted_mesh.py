@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import grpc
@@ -22,6 +22,8 @@ from trusted_system import Callers
 from memql.mesh.wire.envelopes import FROM_ACCEPTOR, FROM_DIALER, METHOD, decode, encode
 from memql.mesh.wire.messages import NodeHello
 from memql.wire.frames import Frame
+
+M = TypeVar("M")
 
 
 @dataclass
@@ -96,6 +98,15 @@ class Caller:
         with anyio.fail_after(seconds):
             data = await self.call.read()
         return None if data is grpc.aio.EOF else decode(data, FROM_ACCEPTOR)
+
+    async def wait_for(self, kind: type[M]) -> M:
+        """The next message of a kind; others are passed over."""
+        while True:
+            frame = await self.hear()
+            assert frame is not None, f"the stream ended before a {kind.__name__}"
+            message = frame.message()
+            if isinstance(message, kind):
+                return message
 
     async def outcome(self, first: NodeHello) -> str | grpc.StatusCode:
         """What answers a hello: the name of the first envelope, or the status with which the stream ends."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio
 
 from memql.auth import Actor
+from memql.automations.batches import Start
 from memql.automations.compiled import CompiledAutomation
 from memql.automations.events import RunAccepted, RunComplete, RunEvent
 from memql.automations.execution import Execution, Executor
-from memql.automations.lanes import Start
 from memql.engine.access import RateLimiter, role_refusal
 from memql.errors import Code, MemqlError
 from memql.events.event import Event
@@ -28,11 +28,15 @@ MAX_TIMEOUT: Final = 300.0
 
 
 class ByHand:
-    """Starts runs that a caller waits for. They are not claimed: the caller sees what becomes of them."""
+    """Starts runs that a caller waits for. They are not claimed: the caller sees what becomes of them.
 
-    def __init__(self, start: Start, executor: Executor) -> None:
+    :param require: refuses an automation that cannot run on this node.
+    """
+
+    def __init__(self, start: Start, executor: Executor, require: Callable[[str], None]) -> None:
         self._start = start
         self._executor = executor
+        self._require = require
         self._limiter = RateLimiter()
 
     async def run(
@@ -47,10 +51,11 @@ class ByHand:
     ) -> AsyncGenerator[RunEvent, None]:
         """Run once: accepted first, complete last. Leaving the iteration stops the run.
 
-        :raises MemqlError: before the first element, ``FORBIDDEN``, ``RESOURCE_EXHAUSTED`` or
+        :raises MemqlError: before the first element, ``FORBIDDEN``, ``RESOURCE_EXHAUSTED``, ``UNAVAILABLE`` or
             ``INVALID_ARGUMENT`` when it cannot begin; how it ends is told by the last element.
         """
         self._authorize(compiled, actor)
+        self._require(compiled.name)
         event = _event(compiled, payload, actor, concept, topic)
         compiled.arguments(event)
         send, receive = anyio.create_memory_object_stream[RunEvent](math.inf)

@@ -2,8 +2,9 @@
 only rises.
 
 A claimant that dies leaves a lease that expires; whoever takes the claim over gets the next epoch. Everything
-the old owner still tries under its epoch is refused by the database, in the transaction that tries it. Each
-operation is one statement.
+the old owner still tries under its epoch is refused by the database, in the transaction that tries it. A claim that
+is left to others has no owner, epoch 0 and a lease that has run out. Each operation is one statement, also for many
+claims at once; those that wait for locks take them in the order of the keys, so that none waits for another in a ring.
 """
 
 from __future__ import annotations
@@ -11,29 +12,26 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
+from memql.automations import claim_statements as sql
 from memql.errors import Code, MemqlError
 from memql.graph.database import Database
 
-__all__ = ["Claim", "ClaimLostError", "Claims", "Entry", "Subject", "record"]
+__all__ = ["Claim", "ClaimLostError", "Claims", "Ending", "Entry", "Subject", "record"]
+
+_PRUNED_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is claimed: a key, and what a later owner needs to carry on.
-
-    ``source`` and ``position`` say where the event stands in a durable source (``log`` or ``outbox``), if
-    anywhere.
-    """
+    """What is claimed: a key, and the event that a later owner needs to carry on."""
 
     name: str
     key: str
     event: bytes
-    source: str | None = None
-    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +51,14 @@ class Claim:
         return self.epoch > 1
 
 
+class Ending(NamedTuple):
+    """How a run ended. ``outcome`` is ``completed`` or ``failed``."""
+
+    claim: Claim
+    outcome: str
+    error: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a run's journal: what the call of ``target`` at ``place`` gave, as JSON."""
@@ -60,83 +66,6 @@ class Entry:
     place: str
     target: str
     result: bytes
-
-
-_CLAIM = """
-INSERT INTO automation_execution_claims AS held
-    (automation_name, dedup_key, claimed_by, lease_until, event)
-VALUES (%s, %s, %s, clock_timestamp() + %s, %s)
-ON CONFLICT (automation_name, dedup_key) DO UPDATE
-SET claimed_by = EXCLUDED.claimed_by, claimed_at = clock_timestamp(), epoch = held.epoch + 1,
-    lease_until = EXCLUDED.lease_until
-WHERE held.completed_at IS NULL AND held.lease_until < clock_timestamp()
-RETURNING epoch, started_at
-"""
-
-_TAKE_OVER = """
-UPDATE automation_execution_claims AS held
-SET claimed_by = %s, claimed_at = clock_timestamp(), epoch = held.epoch + 1, lease_until = clock_timestamp() +
-%s FROM (
-    SELECT automation_name, dedup_key FROM automation_execution_claims
-    WHERE completed_at IS NULL AND lease_until < clock_timestamp() AND automation_name = ANY (%s)
-    ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
-) AS expired
-WHERE held.automation_name = expired.automation_name AND held.dedup_key = expired.dedup_key
-RETURNING held.automation_name, held.dedup_key, held.epoch, held.started_at, held.event
-"""
-
-_RENEW = """
-UPDATE automation_execution_claims AS held SET lease_until = clock_timestamp() + %s
-FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS mine (automation_name, dedup_key, epoch)
-WHERE held.automation_name = mine.automation_name AND held.dedup_key = mine.dedup_key
-  AND held.epoch = mine.epoch AND held.completed_at IS NULL
-RETURNING held.automation_name, held.dedup_key
-"""
-
-_COMPLETE = """
-WITH done AS (
-    UPDATE automation_execution_claims SET completed_at = clock_timestamp(), outcome = %s, error = %s
-    WHERE automation_name = %s AND dedup_key = %s AND epoch = %s AND completed_at IS NULL
-    RETURNING automation_name, dedup_key
-), swept AS (
-    DELETE FROM automation_run_journal AS journal USING done
-    WHERE journal.automation_name = done.automation_name AND journal.dedup_key = done.dedup_key
-)
-SELECT count(*) FROM done
-"""
-
-_RELEASE = """
-UPDATE automation_execution_claims SET lease_until = clock_timestamp()
-WHERE automation_name = %s AND dedup_key = %s AND epoch = %s AND completed_at IS NULL
-"""
-
-_RECORD = """
-WITH held AS (
-    SELECT 1 FROM automation_execution_claims
-    WHERE automation_name = %s AND dedup_key = %s AND epoch = %s AND completed_at IS NULL
-    FOR SHARE
-)
-INSERT INTO automation_run_journal (automation_name, dedup_key, place, target, result, epoch)
-SELECT %s, %s, entry.place, entry.target, entry.result, %s
-FROM held, unnest(%s::text[], %s::text[], %s::bytea[]) AS entry (place, target, result)
-"""
-
-_JOURNAL = """
-SELECT place, target, result FROM automation_run_journal WHERE automation_name = %s AND dedup_key = %s
-"""
-
-_PRUNE = "DELETE FROM automation_execution_claims WHERE completed_at < clock_timestamp() - %s"
-
-_ABANDON = """
-WITH dead AS (
-    UPDATE automation_execution_claims SET completed_at = clock_timestamp(), outcome = 'abandoned',
-        error = 'no process that knows this automation took the run over'
-    WHERE completed_at IS NULL AND lease_until < clock_timestamp() - %s
-    RETURNING automation_name, dedup_key
-)
-DELETE FROM automation_run_journal AS journal USING dead
-WHERE journal.automation_name = dead.automation_name AND journal.dedup_key = dead.dedup_key
-"""
 
 
 class ClaimLostError(MemqlError):
@@ -168,17 +97,37 @@ class Claims:
 
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
         """
-        row = await self._database.fetch_one(
-            _CLAIM, (subject.name, subject.key, self.owner, self._lease, subject.event)
+        return (await self.claim_all((subject,)))[0]
+
+    async def claim_all(self, subjects: Sequence[Subject]) -> list[Claim | None]:
+        """:meth:`claim` for many keys at once; of two with the same key the first one gets the claim.
+
+        :raises MemqlError: as :meth:`claim`; then none is claimed, or nobody knows.
+        """
+        rows = await self._database.fetch(
+            sql.CLAIM,
+            {
+                "names": [subject.name for subject in subjects],
+                "keys": [subject.key for subject in subjects],
+                "events": [subject.event for subject in subjects],
+                "owner": self.owner,
+                "lease": self._lease,
+            },
         )
-        if row is None:
-            return None
-        epoch, started_at = row
-        return self._held(subject.name, subject.key, epoch, started_at, subject.event)
+        won = {(name, key): (epoch, started_at) for name, key, epoch, started_at in rows}
+        return [self._of(subject, won.pop((subject.name, subject.key), None)) for subject in subjects]
+
+    async def leave(self, subject: Subject) -> None:
+        """Leave a run to whoever can carry it out: a claim without an owner, there to be taken over at once.
+
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
+        """
+        await self._database.execute(sql.LEAVE, (subject.name, subject.key, subject.event))
 
     async def take_over(self, names: Collection[str], limit: int) -> list[Claim]:
-        """Claim what died: unfinished runs of these automations whose lease has expired, the oldest first."""
-        rows = await self._database.fetch(_TAKE_OVER, (self.owner, self._lease, list(names), limit))
+        """Claim what died or was left: unfinished runs of these automations whose lease has expired, the oldest
+        first."""
+        rows = await self._database.fetch(sql.TAKE_OVER, (self.owner, self._lease, list(names), limit))
         return [self._held(*row) for row in rows]
 
     async def renew(self, claims: Sequence[Claim]) -> list[Claim]:
@@ -186,14 +135,7 @@ class Claims:
         if not claims:
             return []
         rows = await self._database.fetch(
-            _RENEW,
-            (
-                self._lease,
-                [claim.name for claim in claims],
-                [claim.key for claim in claims],
-                [claim.epoch for claim in claims],
-            ),
-            timeout=self._lease.total_seconds() / 3,
+            sql.RENEW, (*_columns(claims), self._lease), timeout=self._lease.total_seconds() / 3
         )
         alive = {(name, key) for name, key in rows}
         return [claim for claim in claims if (claim.name, claim.key) not in alive]
@@ -203,32 +145,62 @@ class Claims:
 
         :param outcome: ``completed`` or ``failed``.
         """
-        row = await self._database.fetch_one(_COMPLETE, (outcome, error or None, claim.name, claim.key, claim.epoch))
-        return row is not None and row[0] == 1
+        return (await self.complete_all((Ending(claim, outcome, error),)))[0]
 
-    async def release(self, claim: Claim) -> None:
-        """Give an unfinished run back: its lease ends now, and another process may take it over at once."""
-        await self._database.execute(_RELEASE, (claim.name, claim.key, claim.epoch))
+    async def complete_all(self, endings: Sequence[Ending]) -> list[bool]:
+        """:meth:`complete` for many runs at once."""
+        claims = [ending.claim for ending in endings]
+        outcomes = [ending.outcome for ending in endings]
+        errors = [ending.error or None for ending in endings]
+        rows = await self._database.fetch(sql.COMPLETE, (*_columns(claims), outcomes, errors))
+        done = {(name, key) for name, key in rows}
+        return [(claim.name, claim.key) in done for claim in claims]
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give unfinished runs back: their leases end now, and another process may take them over at once."""
+        if claims:
+            await self._database.execute(sql.RELEASE, _columns(claims))
 
     async def journal(self, claim: Claim) -> list[Entry]:
         """What the run has done so far."""
-        rows = await self._database.fetch(_JOURNAL, (claim.name, claim.key))
+        rows = await self._database.fetch(sql.JOURNAL, (claim.name, claim.key))
         return [Entry(place, target, bytes(result)) for place, target, result in rows]
 
     async def prune(self, retention: float) -> int:
-        """Drop claims that were finished ``retention`` seconds ago; gives how many went.
+        """Drop claims that were finished ``retention`` seconds ago, but none that a role may still need; gives how many
+        went.
 
-        Without its claim a replayed event would run again: prune only when replay has come further than that.
+        Without its claim a replayed event would run again: a role that has not caught up to when a run ended may yet
+        read the event that began it.
         """
-        return await self._database.execute(_PRUNE, (timedelta(seconds=retention),))
+        gone = 0
+        while True:
+            some = await self._database.execute(sql.PRUNE, (timedelta(seconds=retention), _PRUNED_AT_ONCE))
+            gone += some
+            if some < _PRUNED_AT_ONCE:
+                return gone
 
-    async def abandon(self, age: float) -> int:
-        """Finish runs whose lease expired ``age`` seconds ago: their automation is gone from every
-        process."""
-        return await self._database.execute(_ABANDON, (timedelta(seconds=age),))
+    async def abandon(self, known: Collection[str], *, left: float, unknown: float, interrupted: float | None) -> int:
+        """Finish runs that nobody carries on any more, by the seconds since their lease expired; gives how many.
+
+        :param known: automations that are still in the tree: somebody may yet come who can run them.
+        :param left: for firings of schedules that nobody has begun.
+        :param unknown: for automations that are not in the tree.
+        :param interrupted: for the others; None for never.
+        """
+        never = None if interrupted is None else timedelta(seconds=interrupted)
+        ages = timedelta(seconds=left), list(known), never, timedelta(seconds=unknown)
+        return await self._database.execute(sql.ABANDON, ages)
+
+    def _of(self, subject: Subject, won: tuple[int, datetime] | None) -> Claim | None:
+        return None if won is None else self._held(subject.name, subject.key, *won, subject.event)
 
     def _held(self, name: str, key: str, epoch: int, started_at: datetime, event: bytes) -> Claim:
         return Claim(name=name, key=key, owner=self.owner, epoch=epoch, started_at=started_at, event=bytes(event))
+
+
+def _columns(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[int]]:
+    return [claim.name for claim in claims], [claim.key for claim in claims], [claim.epoch for claim in claims]
 
 
 async def record(connection: AsyncConnection[Any], claim: Claim, entries: Sequence[Entry]) -> None:
@@ -239,7 +211,7 @@ async def record(connection: AsyncConnection[Any], claim: Claim, entries: Sequen
         back.
     """
     cursor = await connection.execute(
-        _RECORD,
+        sql.RECORD,
         (
             claim.name,
             claim.key,

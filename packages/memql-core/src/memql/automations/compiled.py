@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from memql.auth.actor import Actor, system
 from memql.engine.context import RequestContext
 from memql.engine.logic import event_object
 from memql.engine.logic.bodies import Expression
@@ -36,13 +37,14 @@ class CompiledStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledAutomation:
-    """One automation, ready to be triggered. ``pattern`` is None for a scheduled one."""
+    """One automation, ready to be triggered. ``pattern`` is None for a scheduled one; it acts as ``actor``."""
 
     automation: Automation
     pattern: Pattern | None
     filter: Compiled | None
     steps: tuple[CompiledStep, ...]
     needs_tables: bool
+    actor: Actor
 
     @property
     def name(self) -> str:
@@ -53,6 +55,11 @@ class CompiledAutomation:
     def timeout(self) -> float | None:
         """``@timeout`` in seconds."""
         return self.automation.annotations.timeout
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether every event of its trigger is for it: nothing about the event is asked."""
+        return self.filter is None and self.automation.args is None
 
     @property
     def log_concepts(self) -> frozenset[str] | None:
@@ -116,6 +123,7 @@ def compile_automation(automation: Automation, catalog: Catalog) -> CompiledAuto
         filter=compiled_filter,
         steps=tuple(steps),
         needs_tables=needs,
+        actor=system(f"system:automation:{automation.key}"),
     )
 
 

@@ -1,105 +1,78 @@
-"""From an event to runs: which automations it triggers, that each sees it once, and who of all processes runs
-it."""
+"""From an event to runs: which automations it triggers here, and that each sees it once."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 import anyio
 import structlog
 
-from memql.automations.claims import Claim, ClaimLostError, Claims, Subject
+from memql.automations.claims import Claim, Claims
 from memql.automations.compiled import CompiledAutomation
-from memql.automations.execution import Execution, Executor, context_for
-from memql.automations.guard import UNREACHABLE, Guard, Unguarded
-from memql.automations.journal import RunJournal
+from memql.automations.execution import context_for
+from memql.automations.guard import Guard
 from memql.automations.lanes import Lanes
 from memql.automations.leases import Leases
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
-from memql.automations.stored_event import decode_event, encode_event
+from memql.automations.placement import Placement
+from memql.automations.runs import Runs, Sighting, reached, subject_of
+from memql.automations.stored_event import decode_event
 from memql.engine.context import IdSequence
 from memql.engine.logic import Runner
-from memql.engine.ports import Writer
 from memql.errors import MemqlError, internal_error
 from memql.events.event import Event
-from memql.graph.database import Database
-from memql.ids import derived_id, new_id
+from memql.ids import new_id
 
-__all__ = ["Dispatcher", "Hold"]
+__all__ = ["Dispatcher", "Hold", "is_stale"]
 
 _log = structlog.get_logger("memql.automations")
 
 _REMEMBERED: Final = 16_384
-_COMPLETION_ATTEMPTS: Final = 5
-
-T = TypeVar("T")
 
 Hold: TypeAlias = Callable[[], Callable[[], None]]
 """Marks an event as not decided yet; calling the result decides it."""
 
 
-class _Sighting:
-    """What this process knows about one (automation, event): decided, and who waits for that."""
-
-    __slots__ = ("decided", "waiting")
-
-    def __init__(self) -> None:
-        self.decided = False
-        self.waiting: list[Callable[[], None]] = []
-
-    def decide(self) -> None:
-        self.decided = True
-        waiting, self.waiting = self.waiting, []
-        for told in waiting:
-            told()
-
-
 class Dispatcher:
-    """Dispatches the events of one process."""
+    """Dispatches the events of one process to the automations that run here."""
 
     def __init__(
         self,
         *,
-        database: Database,
         claims: Claims,
         guard: Guard,
         leases: Leases,
         lanes: Lanes,
+        runs: Runs,
         runner: Runner,
-        writer: Writer,
-        publish: Callable[[Event], None],
         counts: Counts,
         options: Options,
     ) -> None:
-        self._database = database
         self._claims = claims
         self._guard = guard
         self._leases = leases
         self._lanes = lanes
+        self._runs = runs
         self._runner = runner
-        self._publish = publish
         self._counts = counts
         self._options = options
         self._tree: dict[str, CompiledAutomation] = {}
+        self._placement = Placement()
         self._by_topic: dict[str, tuple[CompiledAutomation, ...]] = {}
-        self._seen: OrderedDict[tuple[str, str], _Sighting] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str], Sighting] = OrderedDict()
         self._storms = _Storms(options.storm_runs, options.storm_window)
-        self.executor = Executor(runner, writer, database, publish, options, self.automation, self.spawn)
 
-    def use(self, tree: dict[str, CompiledAutomation]) -> None:
+    def use(self, tree: dict[str, CompiledAutomation], placement: Placement) -> None:
         """Serve another tree from the next event on; runs under way finish with the one they began with."""
         self._tree = tree
+        self._placement = placement
         self._by_topic.clear()
-
-    def automation(self, key: str) -> CompiledAutomation | None:
-        """The automation of that key."""
-        return self._tree.get(key)
 
     # --- events
     # ------------------------------------------------------------------------------------------------------
@@ -114,30 +87,36 @@ class Dispatcher:
             await self._trigger(compiled, event, hold)
 
     async def spawn(self, key: str, event: Event) -> None:
-        """Start a run of an ``@async`` automation; once this returns, it is claimed and will run.
+        """Start a run of an ``@async`` automation; once this returns, it is claimed and will run: here, or on a node
+        that has what it needs.
 
         :raises MemqlError: ``UNAVAILABLE`` when it can be neither claimed nor run unguarded.
         """
         compiled = self._tree[key]
-        claim = await self._guard.admit(_subject(compiled, event))
-        if claim is not None:
-            await self._put_admitted(compiled, event, claim)
+        subject = subject_of(compiled, event)
+        if key in self._placement.missing:
+            await self._claims.leave(subject)
+            self._counts.add("left_to_others")
+            return
+        admitted = await self._guard.admit(subject)
+        if admitted is not None:
+            await self._lanes.put(compiled.name, self._runs.admitted(compiled, event, admitted))
 
     async def fired(self, claim: Claim) -> None:
         """Queue the run of a claim made elsewhere in this process: a schedule that fired, or a take-over."""
-        compiled = self._tree.get(claim.name)
+        compiled = self._placement.runnable.get(claim.name)
         if compiled is None:
-            await self._claims.release(claim)
+            await self._leases.give_back([claim])
             return
-        await self._put_admitted(compiled, decode_event(claim.event), claim)
+        await self._lanes.put(compiled.name, self._runs.admitted(compiled, decode_event(claim.event), claim))
 
     async def take_over(self) -> None:
-        """Look for runs whose process died, for ever, and carry them on."""
+        """Look for runs whose process died, or that others have left, for ever, and carry them on."""
         while True:
             await anyio.sleep(self._options.take_over_every)
             try:
-                if self._lanes.free > 0:
-                    await self._carry_on(await self._claims.take_over(self._tree, self._lanes.free))
+                if self._lanes.free > 0 and self._placement.runnable:
+                    await self._carry_on(await self._claims.take_over(self._placement.runnable, self._lanes.free))
             except MemqlError as error:
                 _log.warning("automation_take_over_failed", error=error.message)
 
@@ -149,7 +128,11 @@ class Dispatcher:
     def _triggered(self, topic: str) -> tuple[CompiledAutomation, ...]:
         found = self._by_topic.get(topic)
         if found is None:
-            found = tuple(one for one in self._tree.values() if one.pattern is not None and one.pattern.matches(topic))
+            found = tuple(
+                one
+                for one in self._placement.runnable.values()
+                if one.pattern is not None and one.pattern.matches(topic)
+            )
             if len(self._by_topic) >= _REMEMBERED:
                 self._by_topic.clear()
             self._by_topic[topic] = found
@@ -162,7 +145,7 @@ class Dispatcher:
             if hold is not None and not sighting.decided:
                 sighting.waiting.append(hold())
             return
-        sighting = _Sighting()
+        sighting = Sighting()
         self._remember(key, sighting)
         if hold is not None:
             sighting.waiting.append(hold())
@@ -178,15 +161,15 @@ class Dispatcher:
                 within_seconds=self._options.storm_window,
                 hint="narrow its trigger or @filter",
             )
-        await self._lanes.put(compiled.name, partial(self._admit_and_run, compiled, event, sighting))
+        await self._lanes.put(compiled.name, self._runs.triggered(compiled, event, sighting))
 
-    def _remember(self, key: tuple[str, str], sighting: _Sighting) -> None:
+    def _remember(self, key: tuple[str, str], sighting: Sighting) -> None:
         self._seen[key] = sighting
         while len(self._seen) > _REMEMBERED and next(iter(self._seen.values())).decided:
             self._seen.popitem(last=False)
 
     async def _wanted(self, compiled: CompiledAutomation, event: Event) -> bool:
-        if event.cause.count(">") + bool(event.cause) >= self._options.chain:
+        if event.cause and event.cause.count(">") + 1 >= self._options.chain:
             self._counts.add("loops_stopped")
             _log.warning(
                 "automation_loop_stopped",
@@ -196,9 +179,13 @@ class Dispatcher:
                 hint="automations trigger one another without end; add a @filter that ends it",
             )
             return False
+        return compiled.takes_all or await self._admitted(compiled, event)
+
+    async def _admitted(self, compiled: CompiledAutomation, event: Event) -> bool:
+        """What its arguments and its ``@filter`` say."""
         ctx = context_for(compiled, event, IdSequence(()), datetime.now(UTC))
         needs = compiled.filter is not None and compiled.filter.needs_tables
-        tables = await self._reached(partial(self._runner.tables, ctx)) if needs else None
+        tables = await reached(partial(self._runner.tables, ctx), self._options) if needs else None
         try:
             return compiled.admits(event, ctx, tables)
         except MemqlError as error:
@@ -214,88 +201,6 @@ class Dispatcher:
         _log.warning(
             "automation_event_refused", automation=compiled.name, topic=event.topic, event_id=event.id, error=str(error)
         )
-
-    # --- runs --------------------------------------------------------------------------------------------------------
-
-    async def _admit_and_run(self, compiled: CompiledAutomation, event: Event, sighting: _Sighting) -> None:
-        try:
-            admitted = await self._admit(compiled, event)
-        except Exception:
-            sighting.decide()
-            raise
-        sighting.decide()
-        if admitted is not None:
-            await self._run(compiled, event, admitted)
-
-    async def _admit(self, compiled: CompiledAutomation, event: Event) -> Claim | Unguarded | None:
-        """What the guard says; while it cannot, the lane stands still and the event stays undecided."""
-        return await self._reached(partial(self._guard.admit, _subject(compiled, event)))
-
-    async def _reached(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until the database answers."""
-        wait = self._options.retry_delay
-        while True:
-            try:
-                return await ask()
-            except MemqlError as error:
-                if error.code not in UNREACHABLE:
-                    raise
-            await anyio.sleep(wait)
-            wait = min(wait * 2, self._options.retry_delay_most)
-
-    async def _put_admitted(self, compiled: CompiledAutomation, event: Event, admitted: Claim | Unguarded) -> None:
-        """Queue a run that is claimed already; its lease is kept from now on."""
-        if isinstance(admitted, Unguarded):
-            await self._lanes.put(compiled.name, partial(self._run, compiled, event, admitted))
-            return
-        still_held = self._leases.keep_waiting(admitted)
-
-        async def run() -> None:
-            if still_held():
-                await self._run(compiled, event, admitted)
-
-        await self._lanes.put(compiled.name, run)
-
-    async def _run(self, compiled: CompiledAutomation, event: Event, admitted: Claim | Unguarded) -> None:
-        run_id = derived_id("run", compiled.name, event.id)
-        if isinstance(admitted, Unguarded):
-            plain = Execution(compiled=compiled, event=event, run_id=run_id, now=datetime.now(UTC))
-            _, error = await self.executor.execute(plain)
-            self._count(error)
-            return
-        journal = RunJournal(self._database, self._claims, admitted, self._publish)
-        durable = Execution(
-            compiled=compiled,
-            event=event,
-            run_id=run_id,
-            now=admitted.started_at,
-            journal=journal,
-            resume=admitted.is_take_over,
-        )
-        with self._leases.hold(admitted):
-            try:
-                _, error = await self.executor.execute(durable)
-            except ClaimLostError as lost:
-                self._counts.add("claims_lost")
-                _log.warning("automation_claim_lost", automation=compiled.name, error=lost.message)
-                return
-            self._count(error)
-            await self._finish(admitted, error)
-
-    def _count(self, error: MemqlError | None) -> None:
-        self._counts.add("runs_completed" if error is None else "runs_failed")
-
-    async def _finish(self, claim: Claim, error: MemqlError | None) -> None:
-        """Mark the run done. If that cannot be written, the lease runs out and somebody repeats the run,
-        which then finds everything in its journal and does nothing twice."""
-        for attempt in range(_COMPLETION_ATTEMPTS):
-            try:
-                outcome, text = ("completed", "") if error is None else ("failed", str(error))
-                await self._claims.complete(claim, outcome, text)
-                return
-            except MemqlError as failure:
-                _log.warning("automation_completion_failed", automation=claim.name, error=failure.message)
-                await anyio.sleep(self._options.retry_delay * 2**attempt)
 
 
 class _Storms:
@@ -318,10 +223,6 @@ class _Storms:
             return False
         self._told[name] = now
         return True
-
-
-def _subject(compiled: CompiledAutomation, event: Event) -> Subject:
-    return Subject(name=compiled.name, key=event.id, event=encode_event(event))
 
 
 def is_stale(event: Event, age: float) -> bool:

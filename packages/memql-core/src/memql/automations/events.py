@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from memql.errors import MemqlError
 from memql.events.event import Event
 from memql.events.kinds import kind_for_topic
-from memql.ids import new_id
 
 __all__ = ["Lifecycle", "RunAccepted", "RunComplete", "RunEvent", "RunStep"]
 
@@ -54,8 +53,23 @@ class RunComplete:
 RunEvent: TypeAlias = RunAccepted | RunStep | RunComplete
 
 
+_KINDS: Final = {
+    topic: kind_for_topic(topic).name
+    for topic in (
+        "automation.started",
+        "automation.completed",
+        "automation.failed",
+        "automation.step.started",
+        "automation.step.completed",
+        "automation.step.failed",
+    )
+}
+
+
 class Lifecycle:
     """Publishes ``automation.*`` for one run, and counts the steps of its attempt.
+
+    The events of an attempt have the same ids whenever the run is repeated.
 
     :param observe: is told of every step that ended.
     :param cause: the automations that led here, this one included; an automation that listens to these events
@@ -70,17 +84,24 @@ class Lifecycle:
         trigger: str,
         cause: str,
         observe: Callable[[RunStep], None] | None = None,
+        *,
+        attempt: int = 0,
     ) -> None:
         self.steps = 0
+        self.attempt = attempt
         self._publish = publish
         self._common = {"automation": automation, "runId": run_id, "trigger": trigger}
         self._actor = f"system:automation:{automation}"
         self._cause = cause
         self._observe = observe
+        self._run_id = run_id
+        self._sent = 0
 
     def started(self, attempt: int) -> None:
         """The run began, or began again."""
         self.steps = 0
+        self.attempt = attempt
+        self._sent = 0
         self._send("automation.started", {"attempt": attempt})
 
     def step_started(self, name: str) -> int:
@@ -114,12 +135,13 @@ class Lifecycle:
         self._send("automation.completed" if error is None else "automation.failed", body)
 
     def _send(self, topic: str, body: dict[str, Any]) -> None:
+        self._sent += 1
         self._publish(
             Event(
-                id=new_id(),
+                id=f"{self._run_id}.{self.attempt}.{self._sent}",
                 topic=topic,
                 body={**self._common, **body},
-                kind=kind_for_topic(topic).name,
+                kind=_KINDS[topic],
                 actor=self._actor,
                 cause=self._cause,
             )

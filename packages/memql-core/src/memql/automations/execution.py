@@ -15,15 +15,14 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
-from memql.auth.actor import system
 from memql.automations.claims import ClaimLostError
 from memql.automations.compiled import CompiledAutomation, CompiledStep
 from memql.automations.events import Lifecycle, RunComplete, RunStep
 from memql.automations.journal import RunJournal
-from memql.automations.metrics import RUN_SECONDS
+from memql.automations.metrics import observe_run
 from memql.automations.options import Options
 from memql.engine.context import IdSequence, RequestContext
-from memql.engine.journal import Nature
+from memql.engine.journal import Journal, Nature
 from memql.engine.logic import Runner, event_object
 from memql.engine.logic.bodies import Frame
 from memql.engine.logic.runner import ATOMIC_TIMEOUT
@@ -69,7 +68,9 @@ def cause_of(event: Event, name: str) -> str:
     return f"{event.cause}>{name}" if event.cause else name
 
 
-def context_for(compiled: CompiledAutomation, event: Event, ids: IdSequence, now: datetime) -> RequestContext:
+def context_for(
+    compiled: CompiledAutomation, event: Event, ids: IdSequence, now: datetime, journal: Journal | None = None
+) -> RequestContext:
     """The context of a run: the automation acts as itself, and its writes say what triggered it.
 
     ``provenance.via`` keeps the automations that led to the trigger, so that a reader of the log knows the
@@ -79,10 +80,11 @@ def context_for(compiled: CompiledAutomation, event: Event, ids: IdSequence, now
     if event.cause:
         provenance["via"] = event.cause
     return RequestContext(
-        actor=system(f"system:automation:{compiled.name}"),
+        actor=compiled.actor,
         now=now,
         provenance=provenance,
         ids=ids,
+        journal=journal,
         cause=cause_of(event, compiled.name),
         inner=True,
     )
@@ -141,7 +143,7 @@ class Executor:
         if compiled.automation.audit:
             await self._audit(execution, error)
         complete = _complete(lifecycle.steps, error, time.perf_counter() - began)
-        RUN_SECONDS.labels(compiled.name, complete.status).observe(complete.duration)
+        observe_run(compiled.name, complete.status, complete.duration)
         lifecycle.ended(complete, error)
         if error is not None:
             _log.warning("automation_failed", automation=compiled.name, run_id=execution.run_id, error=str(error))
@@ -150,18 +152,16 @@ class Executor:
     async def _attempt(self, execution: Execution, lifecycle: Lifecycle) -> MemqlError | None:
         compiled = execution.compiled
         limit = execution.timeout or compiled.timeout or self._options.run_timeout
-        ctx = replace(
-            context_for(compiled, execution.event, IdSequence((execution.run_id,)), execution.now),
-            journal=execution.journal,
-        )
+        ids = IdSequence((execution.run_id,))
+        ctx = context_for(compiled, execution.event, ids, execution.now, execution.journal)
         try:
-            with anyio.fail_after(limit):
+            with anyio.CancelScope(deadline=anyio.current_time() + limit) as scope:
                 await self._run(compiled, execution.event, ctx, lifecycle)
+            if scope.cancelled_caught:
+                message = f"automation {compiled.name} did not finish within {limit:g} s"
+                return MemqlError(Code.TIMEOUT, message, retryable=True)
         except ClaimLostError:
             raise
-        except TimeoutError:
-            message = f"automation {compiled.name} did not finish within {limit:g} s"
-            return MemqlError(Code.TIMEOUT, message, retryable=True)
         except MemqlError as error:
             return error
         except Exception as error:
@@ -231,21 +231,21 @@ class Executor:
             if step.test is not None and not truth(await step.test.value(frame)):
                 return ended("skipped")
             argument = await step.argument.value(frame)
-            return ended("completed", await self._act(step, argument, event, frame))
+            return ended("completed", await self._act(step, argument, event, frame, lifecycle))
         except ClaimLostError:
             raise
         except MemqlError as error:
             ended("failed", error=str(error))
             raise
 
-    async def _act(self, step: CompiledStep, argument: Any, event: Event, frame: Frame) -> Any:
+    async def _act(self, step: CompiledStep, argument: Any, event: Event, frame: Frame, lifecycle: Lifecycle) -> Any:
         if step.kind == "publishEvent":
             return await frame.invoke(Invocation("publishEvent", "", argument))
         if step.kind != "automation":
             return await frame.invoke(Invocation("call", step.target, argument))
-        return await self._nested(step, argument, event, frame.ctx)
+        return await self._nested(step, argument, event, frame.ctx, lifecycle.attempt)
 
-    async def _nested(self, step: CompiledStep, payload: Any, event: Event, ctx: RequestContext) -> Any:
+    async def _nested(self, step: CompiledStep, payload: Any, event: Event, ctx: RequestContext, attempt: int) -> Any:
         """A step that runs another automation: inside this run, or as a run of its own when that one is ``@async``."""
         target = self._lookup(step.target)
         if target is None:
@@ -269,10 +269,12 @@ class Executor:
         if target.automation.run_async:
             await self._spawn(target.name, triggered)
             return None
-        own = context_for(target, triggered, ids, ctx.now)
-        inner = replace(own, journal=ctx.journal, connection=ctx.connection, deferred=ctx.deferred)
+        own = context_for(target, triggered, ids, ctx.now, ctx.journal)
+        inner = replace(own, connection=ctx.connection, deferred=ctx.deferred)
         run_id = derived_id("run", *ids.path)
-        nested = Lifecycle(self._publish, target.name, run_id, event.topic, cause_of(triggered, target.name))
+        nested = Lifecycle(
+            self._publish, target.name, run_id, event.topic, cause_of(triggered, target.name), attempt=attempt
+        )
         return await self._run(target, triggered, inner, nested)
 
     async def _audit(self, execution: Execution, error: MemqlError | None) -> None:

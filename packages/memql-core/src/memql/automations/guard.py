@@ -11,20 +11,31 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Protocol
 
 import structlog
 
-from memql.automations.claims import Claim, Claims, Subject
+from memql.automations.batches import UNREACHABLE
+from memql.automations.claims import Claim, Subject
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
 from memql.errors import Code, MemqlError
 
-__all__ = ["UNREACHABLE", "Guard", "Unguarded"]
+__all__ = ["Claiming", "Guard", "Unguarded"]
 
 _log = structlog.get_logger("memql.automations")
-UNREACHABLE: Final = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
-"""Codes that say the database could not be asked, rather than what it answered."""
+
+
+class Claiming(Protocol):
+    """What the guard asks: :class:`~memql.automations.claims.Claims`, alone or in batches."""
+
+    async def claim(self, subject: Subject) -> Claim | None:
+        """A claim, or None when another process has it."""
+        ...
+
+    async def complete(self, claim: Claim, outcome: str, error: str = "") -> bool:
+        """Finish a run; False when the claim was lost."""
+        ...
 
 
 class Unguarded:
@@ -38,7 +49,7 @@ class Guard:
     """
 
     def __init__(
-        self, claims: Claims, counts: Counts, options: Options, clock: Callable[[], float] = time.monotonic
+        self, claims: Claiming, counts: Counts, options: Options, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._claims = claims
         self._counts = counts
@@ -67,11 +78,14 @@ class Guard:
         return claim
 
     async def may_carry_on(self, claim: Claim) -> bool:
-        """Whether to carry on a run that was taken over. One that outlived too many processes may be what kills
-        them: it is closed as failed.
+        """Whether to carry on a run that somebody else had, or left. One that outlived too many processes may be what
+        kills them: it is closed as failed.
 
         :raises MemqlError: ``UNAVAILABLE`` when that cannot be written; the lease runs out, and somebody tries again.
         """
+        if not claim.is_take_over:
+            self._counts.add("adopted")
+            return True
         self._counts.add("take_overs")
         _log.warning("automation_taken_over", automation=claim.name, dedup_key=claim.key, epoch=claim.epoch)
         if claim.epoch <= self._options.take_overs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 import anyio
@@ -11,8 +11,8 @@ import structlog
 from memql.automations.claims import Claims
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
-from memql.automations.replay import Replay
 from memql.errors import MemqlError
+from memql.events.cursors import Cursors
 from memql.events.outbox import Outbox
 from memql.graph.database import Database
 
@@ -24,21 +24,26 @@ _PRUNE_FIRINGS = "DELETE FROM cron_firings WHERE fired_at < clock_timestamp() - 
 
 
 class Maintenance:
-    """Prunes, and writes the summary line."""
+    """Prunes, and writes the summary line.
+
+    :param known: the automations of the tree in force.
+    """
 
     def __init__(
         self,
         database: Database,
         claims: Claims,
         outbox: Outbox,
-        replays: Sequence[Replay],
+        cursors: Cursors,
+        known: Callable[[], Collection[str]],
         counts: Counts,
         options: Options,
     ) -> None:
         self._database = database
         self._claims = claims
         self._outbox = outbox
-        self._replays = replays
+        self._cursors = cursors
+        self._known = known
         self._counts = counts
         self._options = options
 
@@ -55,16 +60,26 @@ class Maintenance:
     async def prune(self) -> int:
         """Drop what is past its retention; gives how many claims went.
 
-        Claims stay while replay lags: an event that is replayed without its claim would run a second time.
+        Claims and kept events stay while a role lags that may still need them.
         """
-        retention = self._options.retention
-        await self._database.execute(_PRUNE_FIRINGS, (timedelta(seconds=self._options.firing_retention),))
-        await self._claims.abandon(retention)
-        if any(replay.behind() > retention / 2 for replay in self._replays):
-            _log.warning("automation_claims_kept", reason="replay lags behind; finished claims are not pruned")
-            return 0
-        if self._options.outbox_retention > 0:
-            await self._outbox.prune(self._options.outbox_retention)
-        gone = await self._claims.prune(retention)
+        options = self._options
+        await self._database.execute(_PRUNE_FIRINGS, (timedelta(seconds=options.firing_retention),))
+        await self._claims.abandon(
+            self._known(),
+            left=options.catch_up,
+            unknown=options.retention,
+            interrupted=options.outbox_retention or None,
+        )
+        if options.outbox_retention > 0:
+            await self._forget_old(options.outbox_retention)
+        for role, source, behind in await self._cursors.laggards(options.retention):
+            _log.warning("automation_claims_kept", role=role, source=source, behind_seconds=behind)
+        gone = await self._claims.prune(options.retention)
         self._counts.add("pruned", gone)
         return gone
+
+    async def _forget_old(self, retention: float) -> None:
+        for role, source in await self._cursors.lapse(retention):
+            _log.warning("automation_cursor_lapsed", role=role, source=source, unused_for_seconds=retention)
+        if not any(laggard.source == "outbox" for laggard in await self._cursors.laggards(retention)):
+            await self._outbox.prune(retention)

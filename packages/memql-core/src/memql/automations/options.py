@@ -11,8 +11,14 @@ __all__ = ["Options"]
 class Options:
     """Times are seconds.
 
+    ``claim_batch`` is how many claims one statement makes, and how many runs of a lane may be claimed before their
+    turn; ``claim_ahead`` is how long such a run may wait for it.
+
     ``unguarded_runs`` per ``unguarded_window`` is how many event-triggered runs may go ahead while the
     database cannot be reached. ``chain`` is how many automations may trigger one another in a row.
+
+    ``cursor`` is ``role:`` and the node type: the consumer that replays. It is saved every ``save_every`` while it
+    moves and every ``cursor_beat`` while it does not.
     """
 
     lease: float = 15.0
@@ -21,6 +27,8 @@ class Options:
     concurrency: int = 16
     concurrency_each: int = 8
     pending_each: int = 10_000
+    claim_batch: int = 200
+    claim_ahead: float = 0.1
     run_timeout: float = 30.0
     retry_delay: float = 0.25
     retry_delay_most: float = 10.0
@@ -31,7 +39,9 @@ class Options:
     unguarded_window: float = 60.0
     read_every: float = 1.0
     read_batch: int = 500
-    cursor: str = "automations"
+    save_every: float = 1.0
+    cursor: str = "role:bff"
+    cursor_beat: float = 10.0
     prune_every: float = 600.0
     retention: float = 3600.0
     firing_retention: float = 7 * 86_400.0

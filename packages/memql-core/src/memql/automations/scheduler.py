@@ -2,12 +2,13 @@
 
 An instant fires in one statement on the leader's own session: the firing row, the schedule's progress and the
 claim of the run are there together or not at all, and only while the leader's epoch is the newest. So whoever
-leads next reads what has fired, fires what has not, and cannot fire anything twice.
+leads next reads what has fired, fires what has not, and cannot fire anything twice. A run that the leader lacks the
+executors for is left to others: its claim has no owner, and the next node that can takes it over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -47,8 +48,8 @@ WITH reign AS (
     SELECT epoch FROM cron_leadership WHERE epoch = %(epoch)s FOR SHARE
 ), due AS (
     SELECT wanted.* FROM reign,
-        unnest(%(names)s::text[], %(instants)s::timestamptz[], %(keys)s::text[], %(events)s::bytea[])
-        AS wanted (name, instant, key, event)
+        unnest(%(names)s::text[], %(instants)s::timestamptz[], %(keys)s::text[], %(events)s::bytea[], %(here)s::bool[])
+        AS wanted (name, instant, key, event, here)
     WHERE wanted.instant <= clock_timestamp()
 ), fired AS (
     INSERT INTO cron_firings (automation_name, scheduled_at, fired_by, epoch)
@@ -60,8 +61,9 @@ WITH reign AS (
     FROM (SELECT name, max(instant) AS instant FROM due GROUP BY name) AS latest
     WHERE known.automation_name = latest.name
 )
-INSERT INTO automation_execution_claims (automation_name, dedup_key, claimed_by, lease_until, event)
-SELECT due.name, due.key, %(owner)s, clock_timestamp() + %(lease)s, due.event
+INSERT INTO automation_execution_claims (automation_name, dedup_key, claimed_by, epoch, lease_until, event)
+SELECT due.name, due.key, CASE WHEN due.here THEN %(owner)s ELSE '' END, due.here::int,
+       clock_timestamp() + CASE WHEN due.here THEN %(lease)s ELSE interval '0' END, due.event
 FROM due JOIN fired ON fired.automation_name = due.name AND fired.scheduled_at = due.instant
 ORDER BY due.instant
 ON CONFLICT (automation_name, dedup_key) DO NOTHING
@@ -108,11 +110,16 @@ class Scheduler:
         self._counts = counts
         self._options = options
         self._wanted: dict[str, str] = {}
+        self._runnable: Collection[str] = ()
         self._generation = 0
         self.is_leader = False
 
-    def use(self, tree: Mapping[str, CompiledAutomation]) -> None:
-        """Serve another tree from the next tick on."""
+    def use(self, tree: Mapping[str, CompiledAutomation], runnable: Collection[str]) -> None:
+        """Serve another tree from the next tick on.
+
+        :param runnable: the automations that run on this node; the others fire here too.
+        """
+        self._runnable = runnable
         schedules = {name: one.automation.trigger.schedule for name, one in tree.items()}
         self._wanted = {name: schedule for name, schedule in schedules.items() if schedule}
         self._generation += 1
@@ -182,12 +189,16 @@ class Scheduler:
                 "instants": [instant for _, instant in due],
                 "keys": [event.id for event in events],
                 "events": [encode_event(event) for event in events],
+                "here": [one.name in self._runnable for one, _ in due],
             },
         )
         for one, instant in due:
             one.fired_until = max(one.fired_until, instant)
         self._counts.add("cron_fired", len(rows))
+        self._counts.add("left_to_others", sum(epoch == 0 for _, _, epoch, _, _ in rows))
         for name, key, epoch, started_at, event in rows:
+            if epoch == 0:
+                continue
             claim = Claim(name=name, key=key, owner=self._owner, epoch=epoch, started_at=started_at, event=bytes(event))
             await self._fired(claim)
 

@@ -235,20 +235,19 @@ async def _open_engine(
         },
     )
     await Seeder(engine.writer, database, catalog).apply()
-    automations = await stack.enter_async_context(
-        Automations.open(
-            database=database,
-            bus=bus,
-            runner=cast("Runner", engine.logic),
-            writer=engine.writer,
-            catalog=catalog,
-            node=identity.id,
-            options=Options(
-                unguarded_runs=settings.max_unguarded_runs,
-                unguarded_window=settings.unguarded_window,
-                outbox_retention=settings.mesh_outbox_retention,
-            ),
-        )
+    automations = Automations(
+        database=database,
+        bus=bus,
+        runner=cast("Runner", engine.logic),
+        writer=engine.writer,
+        executors=lambda: engine.builtins.executors,
+        node=identity.id,
+        options=Options(
+            cursor=f"role:{identity.type}",
+            unguarded_runs=settings.max_unguarded_runs,
+            unguarded_window=settings.unguarded_window,
+            outbox_retention=settings.mesh_outbox_retention,
+        ),
     )
     return Node(settings, lifecycle, database, engine, automations, bus)
 
@@ -264,6 +263,8 @@ async def _open_server(stack: AsyncExitStack, node: Node, identity: NodeIdentity
     node.health = Health(identity, node.sessions, node.check_readiness)
     for role in played:
         await role.prepare(services)
+    # Only now: the executors of the roles decide which automations run here.
+    await stack.enter_async_context(node.automations.running(node.engine.catalog))
     tasks = await stack.enter_async_context(anyio.create_task_group())
     stack.callback(tasks.cancel_scope.cancel)
     if len(played) == 1 and (companion := played[0].companion(node)) is not None:

@@ -62,15 +62,20 @@ class Runner:
         ctx.check_depth(logic.name)
         bound = bind_args(logic.args, args, logic.name)
         limit = logic.annotations.timeout
+        if limit is None:
+            return await self._run(logic, bound, ctx)
         try:
             with anyio.fail_after(limit):
-                if logic.atomic and ctx.connection is None:
-                    return await self._atomic(logic, bound, ctx)
-                return await self._body(logic, bound, ctx)
+                return await self._run(logic, bound, ctx)
         except TimeoutError as error:
             raise MemqlError(
                 Code.TIMEOUT, f"logic {logic.name} did not finish within {limit:g} s", retryable=True
             ) from error
+
+    async def _run(self, logic: Logic, args: Mapping[str, Any], ctx: RequestContext) -> Any:
+        if logic.atomic and ctx.connection is None:
+            return await self._atomic(logic, args, ctx)
+        return await self._body(logic, args, ctx)
 
     async def _atomic(self, logic: Logic, args: Mapping[str, Any], ctx: RequestContext) -> Any:
         deferred: list[Event] = []

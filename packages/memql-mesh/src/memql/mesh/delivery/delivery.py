@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import anyio
 
-from memql.automations.cursors import Cursors
-from memql.automations.replay import LogSource, OutboxSource
+from memql.errors import MemqlError
 from memql.events import Bus, Event
+from memql.events.cursors import Cursors
 from memql.events.log import EventLog
 from memql.events.masking import SecretMask
 from memql.events.outbox import Outbox
+from memql.events.sources import LogSource, OutboxSource
 from memql.events.topics import node_topic
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog
@@ -26,6 +28,9 @@ from memql.mesh.routing import Router
 
 __all__ = ["Delivery"]
 
+log = logging.getLogger(__name__)
+
+_LONG_GONE: Final = 2.0
 _ACTIONS: Final = ("created", "updated", "deleted")
 
 
@@ -55,7 +60,7 @@ class Delivery:
         self._options = options
         self._dedup = dedup
         self._wanted: tuple[Catalog | None, frozenset[str]] = (None, frozenset())
-        cursors = Cursors(database, own.id)
+        cursors = self._cursors = Cursors(database, own.id)
         log = LogSource(EventLog(database, SecretMask(catalog)), self._concepts)
         outbox = OutboxSource(Outbox(database, own.id))
         self.log = Follower(log, cursors, options, self._deliver, dedup.__contains__)
@@ -99,6 +104,7 @@ class Delivery:
             tasks.start_soon(self.hints.run, name="mesh: hints")
             tasks.start_soon(self.listener.run, name="mesh: hint listener")
             tasks.start_soon(self._follow_hints, name="mesh: hints heard")
+            tasks.start_soon(self._forget_gone, name="mesh: cursors of nodes that are gone")
 
     async def save(self) -> None:
         """Write the cursors down, at the end.
@@ -107,6 +113,18 @@ class Delivery:
         """
         for follower in self.followers:
             await follower.save()
+
+    async def _forget_gone(self) -> None:
+        """Drop the cursors of nodes that are gone, long after what they missed was dropped."""
+        if self._options.retention <= 0:
+            return
+        await anyio.sleep(self._options.prune_first)
+        while True:
+            try:
+                await self._cursors.forget(_LONG_GONE * self._options.retention)
+            except MemqlError as error:
+                log.warning("the cursors of nodes that are gone cannot be dropped now: %s", error.message)
+            await anyio.sleep(self._options.prune_every)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

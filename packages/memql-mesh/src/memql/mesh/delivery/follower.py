@@ -12,19 +12,20 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import anyio
 
-from memql.automations.cursors import Cursors
 from memql.errors import MemqlError
 from memql.events import Event
-from memql.events.horizon import Beginning, Horizon
+from memql.events.cursors import Cursors
+from memql.events.horizon import Beginning
+from memql.events.sources import MOST_POSITIONS, Source
 from memql.mesh import metrics
 from memql.mesh.options import Options
 
-__all__ = ["FROM_LOG", "Follower", "Source"]
+__all__ = ["FROM_LOG", "Follower"]
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +34,8 @@ FROM_LOG: Final = "@log"
 
 _MOST_HELD: Final = 20_000
 _MANY_SEEN: Final = 4096
+_BEAT: Final = 600.0
 _SHORTEST_PAUSE: Final = 0.02
-_MOST_POSITIONS: Final = 100_000
-"""How much one statement looks through, of which perhaps nothing is for this node: it must end in time."""
-
-
-class Source(Protocol):
-    """A numbered, durable sequence of events."""
-
-    name: str
-    horizon: Horizon
-
-    async def read(self, after: int, upto: int, limit: int, since: Beginning | None) -> Sequence[tuple[int, Event]]:
-        """Events with ``after < position <= upto`` that had not committed at ``since``, in order; fewer than
-        ``limit`` positions mean that is all."""
-        ...
 
 
 class _Held(NamedTuple):
@@ -129,7 +117,13 @@ class Follower:
 
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
         """
-        self._saved, self._since = await self._cursors.create(self.source.name, self.source.horizon)
+        begun = await self._cursors.begin(self.source.name, self.source.horizon)
+        if self._options.retention and begun.age > self._options.retention and self.source.expires:
+            metrics.cursor_gaps.labels(self.source.name).inc()
+            log.error(
+                "this node was away for %.0f h: older events of the %s may be gone", begun.age / 3600, self.source.name
+            )
+        self._saved, self._since = begun.position, begun.since
         self._read_upto = self._saved
         self._begun_at = await self.source.horizon.settled()
         self._as_of = self._clock()
@@ -165,7 +159,7 @@ class Follower:
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
         """
         position = self.position
-        self._saved = max(position, await self._cursors.advance(self.source.name, position))
+        self._saved = max(position, await self._cursors.advance(self.source.name, position, None))
         self._saved_at = self._clock()
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -174,7 +168,7 @@ class Follower:
         after, batch = self._read_upto, self._options.read_batch
         if self._since is not None and self._since.upto <= after:
             self._since = None
-        upto = min(settled, after + _MOST_POSITIONS)
+        upto = min(settled, after + MOST_POSITIONS)
         found = await self.source.read(after, upto, batch, self._since)
         now = self._clock()
         for position, event in found:
@@ -222,7 +216,9 @@ class Follower:
             self._as_of = max(self._as_of, as_of)
 
     async def _save_now_and_then(self) -> None:
-        if self.position > self._saved and self._clock() - self._saved_at >= self._options.cursor_save:
+        age = self._clock() - self._saved_at
+        # A cursor that is never written counts as that of a node that is gone.
+        if age >= _BEAT or (self.position > self._saved and age >= self._options.cursor_save):
             await self.save()
 
     async def _rest(self) -> None:
