@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -14,9 +14,10 @@ from mesh_nodes import Member, member, until
 from trusted_mesh import calling, hello
 
 from memql.agent import AgentRole
-from memql.auth import local_owner
+from memql.auth import local_owner, person
 from memql.client import Client, connect
 from memql.engine.context import RequestContext
+from memql.engine.tools.model_ports import Bound, Capability, ChatEvent, ChatRequest, Finish, TextDelta
 from memql.errors import Code, MemqlError
 from memql.mesh import MeshRole
 from memql.mesh.forward.authority import authority_of
@@ -56,9 +57,9 @@ async def test_a_client_of_the_bff_is_answered_by_an_agent_and_sees_its_events(d
         async with client.subscribe(kind="ai_stream") as events:
             vectors = await client.si.embed(["a boat", "a ship", "a theorem"])
             assert (len(vectors.vectors), len(vectors.vectors[0])) == (3, vectors.dims)
-            reply = await client.si.chat("What notes are there?")
+            reply = await client.si.chat("What notes are there?", "extractive")
             assert reply.degraded == "no_model"
-            deltas = [delta async for delta in client.si.stream("What notes are there?")]
+            deltas = [delta async for delta in client.si.stream("What notes are there?", "extractive")]
             assert deltas[-1].reply is not None
             assert "".join(delta.text for delta in deltas) == deltas[-1].reply.text
             with anyio.fail_after(10):
@@ -317,14 +318,39 @@ async def test_a_request_that_cannot_be_served_is_answered_with_a_code_and_ends(
         assert not script.begun
 
 
-async def test_a_prompt_runs_where_models_are(dsn: str, tmp_path: Path) -> None:
-    async with (
-        member(dsn, "cognition", "cognition-1", tmp_path) as cognition,
-        member(dsn, "agent", "agent-1", tmp_path, made=lambda _: AgentRole()) as agent,
-    ):
-        await dialed(cognition, agent)
-        assert not cognition.node.engine.models.reaches_models
-        ctx = RequestContext(actor=local_owner())
-        with pytest.raises(MemqlError) as unavailable:
-            await cognition.node.engine.models.run("nobody", {}, ctx)
-        assert unavailable.value.code is Code.UNKNOWN_FUNCTION
+class Parrot:
+    """A language model that says what it is told to."""
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    async def chat(self, bound: Bound, request: ChatRequest, ctx: RequestContext) -> AsyncGenerator[ChatEvent, None]:
+        said = request.messages[-1].content.strip().removeprefix("Say ")
+        yield TextDelta(f"{said}, {ctx.actor.created_by}")
+        yield Finish()
+
+
+class ModelAgent(MeshRole):
+    """An agent that reaches the parrot."""
+
+    name = "agent"
+    port = 0
+
+    async def prepare(self, services: Services) -> None:
+        assert services.models is not None
+        services.models.register_chat("Scripted", Parrot())
+
+
+async def test_a_prompt_runs_where_models_are_and_as_whoever_asks(dsn: str, tmp_path: Path) -> None:
+    async with member(dsn, "cognition", "cognition-1", tmp_path) as cognition:
+        models = cognition.node.engine.models
+        ann = RequestContext(actor=person("v1:identity:user:ann", role="writer"))
+        with pytest.raises(MemqlError) as nobody:
+            await models.run("sayIt", {"text": "hello"}, ann)
+        assert nobody.value.code is Code.UNAVAILABLE
+        async with member(dsn, "agent", "agent-1", tmp_path, made=lambda _: ModelAgent()) as agent:
+            await dialed(cognition, agent)
+            assert not models.reaches_models
+            assert await models.run("sayIt", {"text": "hello"}, ann) == "hello, v1:identity:user:ann"
+            with pytest.raises(MemqlError) as wrong:
+                await models.run("sayIt", {"text": 7}, ann)
+            assert wrong.value.code is Code.INVALID_ARGUMENT
