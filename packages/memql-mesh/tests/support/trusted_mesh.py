@@ -99,10 +99,10 @@ class Caller:
             data = await self.call.read()
         return None if data is grpc.aio.EOF else decode(data, FROM_ACCEPTOR)
 
-    async def wait_for(self, kind: type[M]) -> M:
+    async def wait_for(self, kind: type[M], seconds: float = 10) -> M:
         """The next message of a kind; others are passed over."""
         while True:
-            frame = await self.hear()
+            frame = await self.hear(seconds)
             assert frame is not None, f"the stream ended before a {kind.__name__}"
             message = frame.message()
             if isinstance(message, kind):

@@ -25,8 +25,8 @@ from memql.events import Event
 from memql.events.kinds import kind_for_topic
 from memql.events.topics import node_topic
 from memql.ids import new_id
-from memql.mesh import metrics
 from memql.mesh.bridge import Bridge
+from memql.mesh.counting import Counting
 from memql.mesh.delivery.canary import TOPIC as CANARY
 from memql.mesh.delivery.canary import Canary
 from memql.mesh.delivery.delivery import Delivery
@@ -137,6 +137,7 @@ class Mesh:
         self.switchboard.attached += [self._attached, self.talk.attached]
         self.switchboard.detached += [self._detached, self.talk.detached, self.forwarding.lost]
         trust.credential.renewed = self.switchboard.show
+        self.counting = Counting(self.bridge, self.switchboard, self.peers)
 
     @property
     def health(self) -> Health:
@@ -178,6 +179,7 @@ class Mesh:
                 tasks.start_soon(self.delivery.run, name="mesh: delivery")
                 tasks.start_soon(self.canary.run, name="mesh: canary")
                 tasks.start_soon(self._watch_rows, name="mesh: rows")
+                tasks.start_soon(self.counting.run, name="mesh: counting")
 
     def entered(self, state: State) -> None:
         """The node has entered a state of its life: everybody is told at once."""
@@ -251,12 +253,10 @@ class Mesh:
                 self.dialing.look_again()
 
     def _attached(self, link: Link) -> None:
-        metrics.links.labels("dialed" if link.dialed else "accepted", link.peer.type).inc()
         # What happened while there was no stream is in the log.
         self.delivery.hurry()
 
     def _detached(self, link: Link) -> None:
-        metrics.links.labels("dialed" if link.dialed else "accepted", link.peer.type).dec()
         self.dialing.look_again()
 
     def _peer_changed(self, change: Change) -> None:

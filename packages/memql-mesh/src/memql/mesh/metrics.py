@@ -18,6 +18,7 @@ __all__ = [
     "gaps",
     "links",
     "orphans",
+    "outbox_waiting",
     "peers",
     "refused",
     "token_expires",
@@ -31,6 +32,7 @@ events_from_log = Counter(
 )
 events_dropped = Counter("memql_mesh_events_dropped_total", "Events that a peer took too slowly and that were not kept")
 duplicates = Counter("memql_mesh_duplicates_total", "Copies of events that were here already")
+outbox_waiting = Gauge("memql_mesh_outbox_waiting", "Messages and events that wait to be sent to peers")
 undeliverable = Counter("memql_mesh_undeliverable_total", "Events without a JSON form, which could not leave")
 gaps = Counter("memql_mesh_gaps_total", "Batches that said that events before them are missing")
 cursor_gaps = Counter("memql_mesh_cursor_gaps_total", "Cursors that had fallen behind what is kept", ["source"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import betterproto2
@@ -23,17 +23,27 @@ __all__ = ["Entry", "InFlight"]
 
 _MAX_ID: Final = 128
 
+Cancel: TypeAlias = Callable[[str], betterproto2.Message]
+
 
 class Entry:
-    """One request in flight: its answers arrive in order, and end with one that is marked, or with an error."""
+    """One request in flight: its answers arrive in order, and end with one that is marked, or with an error.
 
-    def __init__(self, request_id: str, link: Link, capacity: int) -> None:
+    :param cancel: makes the message that tells the other side to stop; None for requests that need none.
+    """
+
+    def __init__(self, request_id: str, link: Link, capacity: int, cancel: Cancel | None) -> None:
         self.request_id = request_id
         self.link = link
-        self.done = False
-        """Whether nothing more is expected."""
-        self._send, self._answers = anyio.create_memory_object_stream[Any](capacity)
+        self._cancel = cancel
+        self._ended = False
         self._error: MemqlError | None = None
+        self._send, self._answers = anyio.create_memory_object_stream[Any](capacity)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is expected."""
+        return self._ended
 
     async def next(self) -> Any:
         """The next answer.
@@ -57,27 +67,37 @@ class Entry:
             with anyio.move_on_after(patience) as waited:
                 await self._send.send(answer)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            # Whoever read it has left.
-            self.done = True
+            # Whoever read it has left, and said so to the other side.
             return
         if waited.cancelled_caught:
-            self.fail(MemqlError(Code.RESOURCE_EXHAUSTED, f"answers were not read for {patience:g} s"))
+            self._end(MemqlError(Code.RESOURCE_EXHAUSTED, f"answers were not read for {patience:g} s"))
+            self._stop()
 
     def finish(self) -> None:
-        """The last answer has come."""
-        self.done = True
-        self._send.close()
+        """The other side has sent its last answer."""
+        self._cancel = None
+        self._end(None)
 
-    def fail(self, error: MemqlError) -> None:
-        """Nothing more comes."""
-        if not self.done:
-            self._error = error
-            self.finish()
+    def lost(self, error: MemqlError) -> None:
+        """The other side cannot be reached any more."""
+        self._cancel = None
+        self._end(error)
 
     def close(self) -> None:
-        """Free both ends."""
-        self._send.close()
+        """Nobody reads it any more: the other side is told to stop, unless it has."""
+        self._stop()
+        self._end(None)
         self._answers.close()
+
+    def _end(self, error: MemqlError | None) -> None:
+        if not self._ended:
+            self._ended, self._error = True, error
+            self._send.close()
+
+    def _stop(self) -> None:
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            _tell(self.link, cancel(self.request_id))
 
 
 class InFlight:
@@ -100,10 +120,8 @@ class InFlight:
         return f"{self._node[: _MAX_ID - 20]}:{next(self._numbers)}"
 
     @contextmanager
-    def opened(
-        self, request_id: str, link: Link, cancel: Callable[[str], betterproto2.Message] | None
-    ) -> Iterator[Entry]:
-        """An entry for the length of the block; if it is not done then, the other side is told to stop.
+    def opened(self, request_id: str, link: Link, cancel: Cancel | None) -> Iterator[Entry]:
+        """An entry for the length of the block; if it has not ended then, the other side is told to stop.
 
         :param cancel: makes the message that says so; None for requests that need none.
         :raises MemqlError: ``INVALID_ARGUMENT`` without an id, ``ALREADY_EXISTS`` when the id is in flight.
@@ -112,20 +130,17 @@ class InFlight:
             raise MemqlError(Code.INVALID_ARGUMENT, "a request to another node needs a request id")
         if request_id in self._entries:
             raise MemqlError(Code.ALREADY_EXISTS, f"the request {request_id} is in flight already")
-        entry = self._entries[request_id] = Entry(request_id, link, self._options.forward_queue)
+        entry = self._entries[request_id] = Entry(request_id, link, self._options.forward_queue, cancel)
         try:
             yield entry
         finally:
             del self._entries[request_id]
-            if not entry.done and cancel is not None:
-                entry.done = True
-                _tell(link, cancel(request_id))
             entry.close()
 
     async def answer(self, request_id: str, message: Any, *, last: bool) -> None:
         """An answer has come from another node."""
         entry = self._entries.get(request_id)
-        if entry is None or entry.done:
+        if entry is None or entry.ended:
             metrics.orphans.inc()
             return
         await entry.put(message, self._options.forward_idle)
@@ -140,7 +155,7 @@ class InFlight:
         """A stream has ended: what it carried fails at once."""
         for entry in tuple(self._entries.values()):
             if entry.link is link:
-                entry.fail(MemqlError(Code.UNAVAILABLE, f"the stream to {link.peer.id} was lost; try again"))
+                entry.lost(MemqlError(Code.UNAVAILABLE, f"the stream to {link.peer.id} was lost; try again"))
 
 
 def _tell(link: Link, message: betterproto2.Message) -> None:
