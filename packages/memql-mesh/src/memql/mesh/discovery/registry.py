@@ -105,6 +105,8 @@ class Registry:
         self._presence = f"presence:{own.incarnation}"
         self._others: dict[str, int] = {}
         self._changed = anyio.Event()
+        self._left = False
+        self._writing = anyio.Lock()
 
     def changed(self) -> None:
         """This node's health has changed: write it soon."""
@@ -139,8 +141,10 @@ class Registry:
 
         :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
         """
-        await self._announce(Health.STOPPED)
-        await self._database.execute(_LEAVE, (self.own.id, self._presence))
+        async with self._writing:
+            self._left = True
+            await self._announce(Health.STOPPED)
+            await self._database.execute(_LEAVE, (self.own.id, self._presence))
 
     async def rows(self) -> Sequence[NodeRow]:
         """Every node that the database knows, this one included.
@@ -153,6 +157,12 @@ class Registry:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     async def _look(self) -> None:
+        async with self._writing:
+            # What was said last is that this node has stopped.
+            if not self._left:
+                await self._look_around()
+
+    async def _look_around(self) -> None:
         await self._beat()
         await self._require_alone()
         rows = await self.rows()
