@@ -12,7 +12,18 @@ from pathlib import Path
 
 from benchmarks.harness import Row
 
-SUITES = ("reads", "writes", "stream", "importing", "startup", "idle_streams", "automations")
+SUITES = (
+    "reads",
+    "writes",
+    "stream",
+    "importing",
+    "startup",
+    "idle_streams",
+    "automations",
+    "mesh",
+    "forwarding",
+    "catch_up",
+)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 HEAD = ("what", "against", "ours", "baseline", "ratio", "goal", "met")
 MARKS = ("<!-- table:begin -->", "<!-- table:end -->")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-__all__ = ["Row", "faster_is_better", "measure", "paired"]
+__all__ = ["Row", "faster_is_better", "measure", "middle", "paired"]
 
 Work = Callable[[], Awaitable[object]]
 
@@ -81,6 +81,11 @@ async def paired(ours: Work, baseline: Work, *, calls: int, rounds: int = 9) -> 
     finally:
         gc.enable()
     return statistics.median(mine), statistics.median(theirs)
+
+
+def middle(rounds: list[tuple[float, float]]) -> tuple[float, float]:
+    """Of several rounds of ours and the baseline, the one with the median ratio."""
+    return sorted(rounds, key=lambda pair: pair[0] / pair[1])[len(rounds) // 2]
 
 
 async def measure(work: Work, *, calls: int, rounds: int = 5) -> float:
