@@ -21,7 +21,7 @@ from memql.engine.read.surroundings import EDGE, NODE, ROOT
 from memql.engine.result import Meta, Result, decode
 from memql.engine.values import ArgumentBinder, Env, ValueTables, compile_expr
 from memql.errors import Code, MemqlError
-from memql.graph.database import Connection, Database
+from memql.graph.database import Database
 from memql.graph.prepared import execute_prepared
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Query
@@ -230,13 +230,9 @@ class GraphReader:
 
     async def _fetch(self, sql: bytes, params: list[str | None], ctx: RequestContext) -> PGresult:
         values = [None if param is None else param.encode() for param in params]
-
-        async def work(connection: Connection) -> PGresult:
-            return await execute_prepared(connection, sql, values)
-
         if ctx.connection is not None:
-            return await work(ctx.connection)
-        return await self._database.run(work)
+            return await execute_prepared(ctx.connection, sql, values)
+        return await self._database.run_prepared(sql, values)
 
     def _assemble(self, plan: Plan, bound: Bound, rows: PGresult, env: Env) -> Result:
         limit = bound.values[plan.limit] - 1
