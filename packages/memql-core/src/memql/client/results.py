@@ -195,8 +195,8 @@ class Result:
 
     @property
     def root_ids(self) -> list[str]:
-        """The ids of the matches, in order."""
-        return self._decoded.root_ids
+        """The ids of the matches, in order; a frame that leaves them out has no other nodes."""
+        return self._decoded.root_ids or [node["id"] for node in self._decoded.nodes if "id" in node]
 
     @property
     def data(self) -> list[Any]:

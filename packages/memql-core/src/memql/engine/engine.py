@@ -256,7 +256,7 @@ def to_result(value: Any) -> Result:
         if value and all(_is_node(item) for item in value):
             return Result(
                 nodes=[encode(item) for item in value],
-                root_ids=[item["id"] for item in value if "id" in item],
+                roots=len(value) if all("id" in item for item in value) else 0,
                 meta=Meta(count=len(value)),
             )
         return Result(data=[encode(item) for item in value], meta=Meta(count=len(value)))
@@ -268,18 +268,10 @@ def _is_node(item: Any) -> bool:
 
 
 def _finish(result: Result, started: float, ctx: RequestContext) -> Result:
-    """The result with what only the facade knows; the given one may be kept by a cache and stays as it is."""
-    known = result.meta
-    meta = Meta(
-        count=known.count,
-        has_more=known.has_more,
-        cursor=known.cursor,
-        took=int((time.perf_counter() - started) * 1000),
-        client_id=ctx.client_id,
-        server_id=known.server_id,
-        version=known.version,
-    )
-    return Result(nodes=result.nodes, edges=result.edges, root_ids=result.root_ids, data=result.data, meta=meta)
+    """The result with what only the facade knows."""
+    result.meta.took = int((time.perf_counter() - started) * 1000)
+    result.meta.client_id = ctx.client_id
+    return result
 
 
 class _Deadline:

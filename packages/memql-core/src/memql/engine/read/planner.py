@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -237,7 +238,7 @@ class _Planning:
         if self.query is not None:
             # The arguments count by value, however the call was written.
             request = replace(request, core=ast.CallRead(ast.Call(ast.Name(self.query.key))))
-        source = repr(request).encode()
+        source = hashlib.sha256(repr(request).encode()).digest()
         parts = [*self.place.lets.values(), request.as_of, request.shape, *(request.history or ())]
         if isinstance(request.core, ast.FilterRead):
             parts.append(request.core.filter)

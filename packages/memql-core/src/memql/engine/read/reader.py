@@ -204,10 +204,10 @@ class GraphReader:
         key = (plan.number, statement.sql, tuple(params), env.actor.user_id, env.actor.role)
         kept = self._cache.get(key)
         if kept is not None:
-            return replace(kept, meta=replace(kept.meta))
+            return kept.copy()
         ticket = self._cache.begin(key, plan.concepts)
         result = await self._execute(plan, bound, statement, params, env, ctx)
-        self._cache.keep(ticket, replace(result, meta=replace(result.meta)), plan.cache_ttl)
+        self._cache.keep(ticket, result.copy(), plan.cache_ttl)
         return result
 
     async def _execute(
@@ -246,7 +246,7 @@ class GraphReader:
             meta.cursor = self._cursor(plan, rows, count - 1, env)
         if plan.kind == "data":
             return Result(data=first, meta=meta)
-        result = Result(nodes=first, root_ids=[_id_of(node) for node in first], meta=meta)
+        result = Result(nodes=first, roots=count, meta=meta)
         if plan.kind == "both":
             result.data = _column(rows, range(count), column + 1)
         if plan.surrounded:
@@ -280,11 +280,6 @@ def _column(rows: PGresult, lines: Iterable[int], column: int) -> list[bytes]:
     """The JSON texts of some lines of a result."""
     value = rows.get_value
     return [value(line, column) or b"null" for line in lines]
-
-
-def _id_of(node: bytes) -> str:
-    """The id of a node's JSON, which begins with it; ids hold nothing that JSON escapes."""
-    return node[7 : node.index(b'"', 7)].decode()
 
 
 def _nothing(plan: Plan) -> Result:

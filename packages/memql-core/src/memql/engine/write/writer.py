@@ -212,4 +212,4 @@ def _result(outcome: Outcome, rules: PayloadRules, ctx: RequestContext) -> Resul
         "payload": payload,
     }
     meta = Meta(server_id=row.id, version=version_number(row.created_at), client_id=ctx.client_id)
-    return Result(nodes=[_encode(node)], root_ids=[row.id], meta=meta)
+    return Result(nodes=[_encode(node)], roots=1, meta=meta)

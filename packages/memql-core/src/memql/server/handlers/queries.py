@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memql.errors import Code, MemqlError
 from memql.server.limits import MAX_QUERY_BYTES
 from memql.server.replies import Payload, QueryReply, query_error
@@ -45,7 +43,7 @@ async def _execute(call: Call) -> Payload:
         timeout=call.timeout,
     )
     if not result.meta.server_id:
-        result.meta = replace(result.meta, server_id=services.identity.id)
+        result.meta.server_id = services.identity.id
     return QueryReply(call.request_id, result)
 
 
