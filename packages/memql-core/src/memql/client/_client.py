@@ -14,7 +14,6 @@ import anyio
 from memql.client._codec import call_text, plain_arguments
 from memql.client._credentials import TokenSource
 from memql.client._families import Automations, Node, Policies, Sense, Tools
-from memql.client._reads import is_read
 from memql.client._session import Session
 from memql.client._subscription import EventStream, Subscription
 from memql.client._target import parse_target
@@ -123,8 +122,7 @@ class Client:
             query = f'paginate({text}, {page_size}, "{page.meta.cursor}")'
 
     async def _run(self, request: QueryRequest, read: bool | None, timeout: float | None) -> Result:
-        safe = is_read(request.query) if read is None else read
-        return Result(await self._session.rows(request, read=safe, timeout=timeout))
+        return Result(await self._session.rows(request, read=read, timeout=timeout))
 
     # --- subscriptions ---
 

@@ -58,7 +58,7 @@ class CursorCodec:
         return keys
 
     def _sign(self, body: bytes, identity: bytes) -> bytes:
-        return hmac.digest(self._key, identity + b"\x00" + body, "sha256")[:_SIGNATURE_BYTES]
+        return hashlib.blake2b(identity + b"\x00" + body, key=self._key, digest_size=_SIGNATURE_BYTES).digest()
 
 
 def identity_of(source: bytes, parts: Any) -> bytes:
