@@ -92,18 +92,18 @@ class Result:
         pages = [rows]
         if len(rows) > max_rows or sum(map(len, rows)) + len(rows) > max_bytes:
             pages = _pages(rows, max_rows, max_bytes)
-        name = b'"nodes":[' if self.nodes else b'"data":['
+        opening = b'{"nodes":[' if self.nodes else b'{"data":['
         for page in pages[:-1]:
-            yield b"{" + name + b",".join(page) + b"]}", False
-        parts = [name + b",".join(pages[-1]) + b"]"] if rows else []
+            yield b"".join((opening, b",".join(page), b"]}")), False
+        parts = [opening, b",".join(pages[-1]), b"],"] if rows else [b"{"]
         if self.edges:
-            parts.append(b'"edges":[' + b",".join(self.edges) + b"]")
+            parts += (b'"edges":[', b",".join(self.edges), b"],")
         if self.roots < len(self.nodes):
-            parts.append(b'"rootIds":' + _encode(self.root_ids))
+            parts += (b'"rootIds":', _encode(self.root_ids), b",")
         if self.nodes and self.data:
-            parts.append(b'"data":[' + b",".join(self.data) + b"]")
-        parts.append(b'"meta":' + _encode(self.meta))
-        yield b"{" + b",".join(parts) + b"}", True
+            parts += (b'"data":[', b",".join(self.data), b"],")
+        parts += (b'"meta":', _encode(self.meta), b"}")
+        yield b"".join(parts), True
 
 
 def _pages(rows: Sequence[bytes], max_rows: int, max_bytes: int) -> list[Sequence[bytes]]:

@@ -66,7 +66,7 @@ class Projector:
             case "metadata" | "provenance" | "schema":
                 return _json_text(json_path(row.column(root), segments), nested=bool(segments))
             case "id":
-                # Ids, concepts and types hold no character that JSON escapes.
+                # Ids, concepts, types and authors hold no character that JSON escapes.
                 return f"'\"' || {row.column('id')} || '\"'"
             case "concept":
                 return self._concept(row)
@@ -75,7 +75,7 @@ class Projector:
             case "createdAt":
                 return f"'\"' || {row.column('moment')} || '\"'"
             case "createdBy":
-                return f"to_json({row.column('created_by')})::text"
+                return f"'\"' || {row.column('created_by')} || '\"'"
             case _:
                 return "'\"default\"'"
 
@@ -88,13 +88,13 @@ class Projector:
 
     def node(self, row: Row, *, payload: bool = True) -> str:
         """A node: its intrinsics and payload, as JSON text."""
-        # Ids, concepts and types hold no character that JSON escapes.
+        # Ids, concepts, types and authors hold no character that JSON escapes.
         key = next(iter(row.concepts)) if len(row.concepts) == 1 else f"' || {row.column('concept')} || '"
-        whole = f",\"payload\":' || {self.payload(row)}::text || '" if payload else ""
+        whole = f",\"payload\":' || {self.payload(row)}::text || '}}'" if payload else "}'"
         return (
             f'\'{{"id":"\' || {row.column("id")} || \'","concept":"{key}","type":"\' || {row.column("type")} '
-            f'|| \'","createdAt":"\' || {row.column("moment")} || \'","createdBy":\' '
-            f"|| to_json({row.column('created_by')})::text || '{whole}}}'"
+            f'|| \'","createdAt":"\' || {row.column("moment")} || \'","createdBy":"\' '
+            f"|| {row.column('created_by')} || '\"{whole}"
         )
 
     def selected(self, row: Row, paths: Sequence[tuple[str, tuple[str | int, ...]]]) -> str:
