@@ -37,6 +37,7 @@ class FakeEngine:
         self.stopped = 0
         self.answers: dict[str, Callable[[], Awaitable[Result]]] = {}
         self.unreadable: set[str] = set()
+        self.cursors: list[str] = []
         self.checks: list[tuple[str, bool]] = [("memory_nodes", True), ("schema_version", True)]
 
     async def execute(
@@ -46,8 +47,10 @@ class FakeEngine:
         actor: Actor,
         variables: Mapping[str, Any] | None = None,
         client_id: str = "",
+        cursor: str = "",
         timeout: float | None = None,
     ) -> Result:
+        self.cursors.append(cursor)
         if text in self.answers:
             return await self.answers[text]()
         if text == "wait":

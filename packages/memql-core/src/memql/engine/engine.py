@@ -92,11 +92,13 @@ class Engine:
         actor: Actor,
         variables: Mapping[str, Any] | None = None,
         client_id: str = "",
+        cursor: str = "",
         timeout: float | None = None,
         context: RequestContext | None = None,
     ) -> Result:
         """Run raw text (spec "Raw query language").
 
+        :param cursor: of the meta of a page: the next page of the same query, with the same values.
         :param timeout: seconds; bounded by 300.
         :raises MemqlError: with any code; nothing else escapes but cancellation.
         """
@@ -106,7 +108,7 @@ class Engine:
         target = self._target(request.operation)
         limit = timeout or (target.annotations.timeout if target else None) or DEFAULT_TIMEOUT
         with _Deadline(limit, target.name if target else "the query"):
-            result = await self._run(request, target, ctx)
+            result = await self._run(request, target, ctx, cursor)
         return _finish(result, started, ctx)
 
     async def call(
@@ -187,8 +189,10 @@ class Engine:
         name = operation.call.callee.name
         return None if self.builtins.is_introspection(name) else self.lookup(name)
 
-    async def _run(self, request: ast.Request, target: Target | None, ctx: RequestContext) -> Result:
+    async def _run(self, request: ast.Request, target: Target | None, ctx: RequestContext, cursor: str = "") -> Result:
         operation = request.operation
+        if cursor and not _has_pages(operation, target):
+            raise MemqlError(Code.INVALID_ARGUMENT, "only reads have pages; a cursor goes with the query it came from")
         if isinstance(operation, ast.InsertRequest | ast.UpdateRequest | ast.DeleteRequest):
             require_raw(ctx, f"a raw {type(operation).__name__.removesuffix('Request').lower()}")
             return await self.writer.request(operation, ctx)
@@ -197,11 +201,11 @@ class Engine:
                 require_account(ctx)
                 return await self.builtins.introspect(operation.call, ctx)
             require_raw(ctx, "a raw read")
-            return await self.reader.read(operation, dict(request.lets), ctx)
+            return await self.reader.read(operation, dict(request.lets), ctx, cursor=cursor)
         if isinstance(target, Query):
             authorize_call(target, ctx)
             self._count(target, ctx)
-            return await self.reader.read(operation, dict(request.lets), ctx)
+            return await self.reader.read(operation, dict(request.lets), ctx, cursor=cursor)
         if isinstance(operation, ast.DirectiveRead):
             raise MemqlError(
                 Code.SYNTAX_ERROR,
@@ -226,6 +230,11 @@ class Engine:
     def _count(self, target: Target, ctx: RequestContext) -> None:
         if target.annotations.rate_limit and not ctx.inner:
             self._limiter.check(target.name, target.annotations.rate_limit, ctx.actor)
+
+
+def _has_pages(operation: object, target: Target | None) -> bool:
+    raw = isinstance(operation, ast.FilterRead | ast.DirectiveRead)
+    return isinstance(target, Query) or (target is None and raw)
 
 
 def unknown_function(catalog: Catalog, name: str) -> MemqlError:

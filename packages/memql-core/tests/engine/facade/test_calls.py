@@ -59,6 +59,18 @@ async def test_variables_are_values_and_never_text(ops: Ops) -> None:
     assert not found.nodes
 
 
+async def test_a_cursor_continues_reads_and_nothing_else(ops: Ops) -> None:
+    page = "paginate(concept==v1:ops:job, 3)"
+    first = await ops.run(page)
+    rest = await ops.engine.execute(page, actor=BOSS, cursor=first.meta.cursor)
+    assert [root[-2:] for root in [*first.root_ids, *rest.root_ids]] == ["j4", "j3", "j2", "j1"]
+    for text in ('mutationDropJob({jobId: "j1"})', "functions()", 'delete("v1:ops:job", id="j1")'):
+        with pytest.raises(MemqlError) as caught:
+            await ops.engine.execute(text, actor=BOSS, cursor=first.meta.cursor)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+    assert await ops.shorts('concept==v1:ops:job;id=="j1"') == ["j1"]
+
+
 async def test_the_client_id_and_the_time_taken_come_back(ops: Ops) -> None:
     result = await ops.engine.execute("count v1:ops:job", actor=BOSS, client_id="c-7")
     assert result.meta.client_id == "c-7"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -194,9 +194,15 @@ class Lab:
     def context(self, actor: Actor = SYSTEM, **variables: Any) -> RequestContext:
         return RequestContext(actor=actor, now=START, variables=variables)
 
-    async def read(self, text: str, actor: Actor = SYSTEM, **variables: Any) -> Result:
+    def sibling(self, *, max_results: int) -> Lab:
+        """The same with a reader that has another largest page."""
+        reader = GraphReader(self.database, lambda: self.catalog, signing_key=KEY, max_results=max_results)
+        return replace(self, reader=reader)
+
+    async def read(self, text: str, actor: Actor = SYSTEM, *, cursor: str = "", **variables: Any) -> Result:
         request = parse_request(text)
-        return await self.reader.read(request.operation, dict(request.lets), self.context(actor, **variables))  # type: ignore[arg-type]
+        ctx = self.context(actor, **variables)
+        return await self.reader.read(request.operation, dict(request.lets), ctx, cursor=cursor)  # type: ignore[arg-type]
 
     async def shorts(self, text: str, actor: Actor = SYSTEM, **variables: Any) -> list[str]:
         result = await self.read(text, actor, **variables)

@@ -13,7 +13,7 @@ from memql.engine.context import RequestContext
 from memql.engine.read.answers import AskModel, fill_in
 from memql.engine.read.caching import ResultCache
 from memql.engine.read.cursors import CursorCodec
-from memql.engine.read.directives import ReadRequest, clauses_of, take_apart
+from memql.engine.read.directives import CURSOR, ReadRequest, clauses_of, continued, take_apart
 from memql.engine.read.planner import Planner, id_concepts_of
 from memql.engine.read.plans import Bound, Plan, Statement
 from memql.engine.read.slots import Run
@@ -88,13 +88,18 @@ class GraphReader:
 
     # --- the port --------------------------------------------------------------------------------------------------
 
-    async def read(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> Result:
+    async def read(
+        self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext, *, cursor: str = ""
+    ) -> Result:
         """Run a raw read, a named query with or without directives around it included.
 
+        :param cursor: continues the page whose meta had it.
         :raises MemqlError: any code of the spec's "Error codes" that concerns reads.
         """
-        entry = self._prepared(read, lets, ctx)
+        entry = self._prepared(read, lets, ctx, bool(cursor))
         env = Env.of(ctx)
+        if cursor:
+            env.variables = {**env.variables, CURSOR: cursor}
         if entry.plan.needs_tables:
             env.tables = await self._tables(ctx)
         if entry.arguments is not None and entry.bind is not None:
@@ -142,19 +147,21 @@ class GraphReader:
             _trim(self._named)
         return found
 
-    def _prepared(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> _Raw:
+    def _prepared(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext, goes_on: bool) -> _Raw:
         planner = self._current()
-        key: tuple[Any, ...] = (id(read),)
+        key: tuple[Any, ...] = (id(read), goes_on)
         entry = self._raw.get(key)
         if entry is not None:
             self._raw.move_to_end(key)
             return entry
         request = take_apart(read)
         if isinstance(request.core, ast.CallRead):
-            entry = self._prepare_call(planner, read, request, request.core.call)
+            entry = self._prepare_call(planner, read, request, request.core.call, goes_on)
             return self._keep(key, entry)
+        if goes_on:
+            request = continued(request, self._max_results)
         id_concepts = id_concepts_of(planner.catalog, request, ctx.variables)
-        by_ids = (id(read), *sorted(id_concepts.items()))
+        by_ids = (*key, *sorted(id_concepts.items()))
         entry = self._raw.get(by_ids)
         if entry is not None:
             return entry
@@ -166,9 +173,14 @@ class GraphReader:
         # Only an id given as a variable says which concept the filter is about: one plan for each.
         return self._keep(by_ids, _Raw((read, lets), planner.plan(request, None, lets, id_concepts)))
 
-    def _prepare_call(self, planner: Planner, read: ast.Read, request: ReadRequest, call: ast.Call) -> _Raw:
+    def _prepare_call(
+        self, planner: Planner, read: ast.Read, request: ReadRequest, call: ast.Call, goes_on: bool
+    ) -> _Raw:
         query = _called_query(planner.catalog, call)
-        plan = planner.plan(clauses_of(query, request), query, _NO_LETS, {})
+        request = clauses_of(query, request)
+        if goes_on:
+            request = continued(request, self._max_results)
+        plan = planner.plan(request, query, _NO_LETS, {})
         given = _argument_object(call)
         arguments = compile_expr(given, planner.raw_place({}).scope, planner.catalog, mode="filter")
         plan.needs_tables = plan.needs_tables or arguments.needs_tables

@@ -28,11 +28,6 @@ def check_query(text: str) -> None:
 async def _execute(call: Call) -> Payload:
     message = call.message
     check_query(message.query)
-    if message.cursor:
-        raise MemqlError(
-            Code.INVALID_ARGUMENT,
-            'page inside the query, where the page size stands too: paginate(<read>, 50, "<cursor>")',
-        )
     services = call.services
     client_id = message.client_id or str(message.variables.get("clientId") or "") or call.session.client_id
     result = await services.engine.execute(
@@ -40,6 +35,7 @@ async def _execute(call: Call) -> Payload:
         actor=call.actor,
         variables=message.variables,
         client_id=client_id,
+        cursor=message.cursor,
         timeout=call.timeout,
     )
     if not result.meta.server_id:
