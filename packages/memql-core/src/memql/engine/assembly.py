@@ -12,7 +12,8 @@ from memql.engine.context import RequestContext
 from memql.engine.engine import Engine, Executors
 from memql.engine.introspection import introspection
 from memql.engine.logic import Publisher, Runner
-from memql.engine.read import GraphReader
+from memql.engine.read import GraphReader, Listings
+from memql.engine.read.cursors import CursorCodec
 from memql.engine.tools.builtins import Builtins
 from memql.engine.tools.dispatch import Dispatcher
 from memql.engine.tools.models import CredentialLookup, Models
@@ -54,6 +55,8 @@ def build_engine(
     :param environ: where providers' keys are looked up last.
     """
 
+    signing_key = cursor_key or secrets.token_bytes(32)
+
     def executors(engine: Engine) -> Executors:
         def current() -> Catalog:
             return engine.catalog
@@ -67,7 +70,7 @@ def build_engine(
         reader = GraphReader(
             database,
             current,
-            signing_key=cursor_key or secrets.token_bytes(32),
+            signing_key=signing_key,
             max_results=max_results,
             load_tables=tables,
             ask_model=ask_model,
@@ -90,6 +93,7 @@ def build_engine(
         register_standard(builtins)
         return Executors(
             reader=reader,
+            listings=Listings(current, CursorCodec(signing_key), max_results),
             writer=writer,
             logic=logic,
             policies=logic.policies,

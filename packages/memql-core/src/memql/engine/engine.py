@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -19,6 +19,8 @@ from memql.engine.access import RateLimiter, authorize_call, require_account, re
 from memql.engine.context import RequestContext
 from memql.engine.logic import Policies
 from memql.engine.ports import LogicRunner, Reader
+from memql.engine.read import Listings
+from memql.engine.read.directives import CURSOR, continued, take_apart
 from memql.engine.result import Meta, Result
 from memql.engine.tools.builtins import Builtins
 from memql.engine.tools.dispatch import Dispatcher
@@ -46,6 +48,7 @@ class Executors:
     """The parts behind the facade, one per kind of construct."""
 
     reader: Reader
+    listings: Listings
     writer: GraphWriter
     logic: LogicRunner
     policies: Policies
@@ -66,6 +69,7 @@ class Engine:
         self._limiter = RateLimiter()
         parts = executors(self)
         self.reader = parts.reader
+        self.listings = parts.listings
         self.writer = parts.writer
         self.logic = parts.logic
         self.policies = parts.policies
@@ -182,30 +186,28 @@ class Engine:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _target(self, operation: object) -> Target | None:
-        while isinstance(operation, ast.DirectiveRead):
-            operation = operation.read
-        if not isinstance(operation, ast.CallRead) or not isinstance(operation.call.callee, ast.Name):
+        core = _core_of(operation)
+        if not isinstance(core, ast.CallRead) or not isinstance(core.call.callee, ast.Name):
             return None
-        name = operation.call.callee.name
+        name = core.call.callee.name
         return None if self.builtins.is_introspection(name) else self.lookup(name)
 
     async def _run(self, request: ast.Request, target: Target | None, ctx: RequestContext, cursor: str = "") -> Result:
         operation = request.operation
-        if cursor and not _has_pages(operation, target):
-            raise MemqlError(Code.INVALID_ARGUMENT, "only reads have pages; a cursor goes with the query it came from")
         if isinstance(operation, ast.InsertRequest | ast.UpdateRequest | ast.DeleteRequest):
+            _refuse_cursor(cursor)
             require_raw(ctx, f"a raw {type(operation).__name__.removesuffix('Request').lower()}")
             return await self.writer.request(operation, ctx)
-        if target is None:
-            if isinstance(operation, ast.CallRead):
-                require_account(ctx)
-                return await self.builtins.introspect(operation.call, ctx)
-            require_raw(ctx, "a raw read")
-            return await self.reader.read(operation, dict(request.lets), ctx, cursor=cursor)
         if isinstance(target, Query):
             authorize_call(target, ctx)
             self._count(target, ctx)
             return await self.reader.read(operation, dict(request.lets), ctx, cursor=cursor)
+        if isinstance(target, Builtin) or self._introspects(operation):
+            return await self._listing(operation, target, ctx, cursor)
+        if target is None:
+            require_raw(ctx, "a raw read")
+            return await self.reader.read(operation, dict(request.lets), ctx, cursor=cursor)
+        _refuse_cursor(cursor)
         if isinstance(operation, ast.DirectiveRead):
             raise MemqlError(
                 Code.SYNTAX_ERROR,
@@ -215,6 +217,31 @@ class Engine:
         assert isinstance(operation, ast.CallRead)
         args = self.builtins.call_arguments(operation.call, ctx)
         return await self._call(target, args, ctx)
+
+    async def _listing(self, operation: ast.Read, target: Target | None, ctx: RequestContext, cursor: str) -> Result:
+        """Run a builtin or an introspection call, with the directives around it."""
+        listing = take_apart(operation)
+        assert isinstance(listing.core, ast.CallRead)
+        call, bare = listing.core.call, listing.core is operation and not cursor
+        if cursor:
+            listing = continued(listing, self.listings.max_results)
+            ctx = replace(ctx, variables={**ctx.variables, CURSOR: cursor})
+        self.listings.check(listing)
+        args = self.builtins.call_arguments(call, ctx)
+        if target is None:
+            require_account(ctx)
+            result = await self.builtins.introspect(call, ctx)
+        else:
+            result = await self._call(target, args, ctx)
+        return result if bare else self.listings.directed(result, listing, args, ctx)
+
+    def _introspects(self, operation: object) -> bool:
+        core = _core_of(operation)
+        return (
+            isinstance(core, ast.CallRead)
+            and isinstance(core.call.callee, ast.Name)
+            and self.builtins.is_introspection(core.call.callee.name)
+        )
 
     async def _call(self, target: Target, args: Any, ctx: RequestContext) -> Result:
         authorize_call(target, ctx)
@@ -232,9 +259,16 @@ class Engine:
             self._limiter.check(target.name, target.annotations.rate_limit, ctx.actor)
 
 
-def _has_pages(operation: object, target: Target | None) -> bool:
-    raw = isinstance(operation, ast.FilterRead | ast.DirectiveRead)
-    return isinstance(target, Query) or (target is None and raw)
+def _core_of(operation: object) -> object:
+    """What the directives of a request go around."""
+    while isinstance(operation, ast.DirectiveRead):
+        operation = operation.read
+    return operation
+
+
+def _refuse_cursor(cursor: str) -> None:
+    if cursor:
+        raise MemqlError(Code.INVALID_ARGUMENT, "only reads have pages; a cursor goes with the query it came from")
 
 
 def unknown_function(catalog: Catalog, name: str) -> MemqlError:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Query
 
-__all__ = ["CURSOR", "Latest", "ReadRequest", "clauses_of", "continued", "take_apart"]
+__all__ = ["CURSOR", "Latest", "ReadRequest", "clauses_of", "continued", "page_number", "take_apart"]
 
 Direction = Literal["asc", "desc"]
 
@@ -96,6 +96,18 @@ def continued(request: ReadRequest, most: int) -> ReadRequest:
             Code.INVALID_ARGUMENT, "the query says itself where its page begins; give either that or a cursor beside it"
         )
     return replace(request, page=(limit, ast.Var(CURSOR)))
+
+
+def page_number(value: Any, what: str, *, least: int) -> int:
+    """The limit or offset of a page.
+
+    :raises MemqlError: ``INVALID_ARGUMENT`` when it is no whole number of at least ``least``.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**62:
+        return value
+    raise MemqlError(Code.INVALID_ARGUMENT, f"{what} must be a whole number of at least {least}, not {value!r}")
 
 
 def _misuse(node: ast.DirectiveRead, message: str) -> MemqlError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from memql.engine.read.expressions import json_path
 from memql.engine.read.fields import secret_paths
 from memql.engine.read.params import as_json, quoted
+from memql.engine.read.selection import Branch, RowPath, selection_tree
 from memql.engine.read.writing import Row, Writing
 from memql.lang.catalog import Concept
 
@@ -97,15 +98,12 @@ class Projector:
             f"|| {row.column('created_by')} || '\"{whole}"
         )
 
-    def selected(self, row: Row, paths: Sequence[tuple[str, tuple[str | int, ...]]]) -> str:
+    def selected(self, row: Row, paths: Sequence[RowPath]) -> str:
         """A node with its id and the selected members only."""
-        tree: dict[str, _Branch] = {"id": _Branch()}
-        for root, segments in paths:
-            _graft(tree, (root, *segments))
-        members = [(root, self._branch(row, root, (), branch)) for root, branch in tree.items()]
+        members = [(root, self._branch(row, root, (), branch)) for root, branch in selection_tree(paths).items()]
         return object_text(members)
 
-    def _branch(self, row: Row, root: str, above: tuple[str | int, ...], branch: _Branch) -> str:
+    def _branch(self, row: Row, root: str, above: tuple[str | int, ...], branch: Branch) -> str:
         if not branch.below:
             return self.member(row, root, above)
         members = [(str(name), self._branch(row, root, (*above, name), below)) for name, below in branch.below.items()]
@@ -119,27 +117,6 @@ class Projector:
         if member.slot < 0:
             return self.member(row, member.root, member.segments)
         return f"NULLIF({self.writing.params.add(member.slot, as_json, 'jsonb')}::text, 'null')"
-
-
-class _Branch:
-    """A node of the tree of selected paths; without members below, all of it is selected."""
-
-    __slots__ = ("below",)
-
-    def __init__(self) -> None:
-        self.below: dict[str | int, _Branch] = {}
-
-
-def _graft(tree: dict[str, _Branch], path: tuple[str | int, ...]) -> None:
-    root = str(path[0])
-    fresh = root not in tree
-    branch = tree.setdefault(root, _Branch())
-    for name in path[1:]:
-        if not fresh and not branch.below:
-            return  # a shorter path has selected all of it
-        fresh = name not in branch.below
-        branch = branch.below.setdefault(name, _Branch())
-    branch.below.clear()
 
 
 def object_text(members: Iterable[tuple[str, str]]) -> str:
