@@ -69,6 +69,12 @@ concept membership {
 concept vault { name string }
 
 @rowAuthz(public)
+concept keyring {
+  owner string
+  keys []object { door string  pin string @secret }
+}
+
+@rowAuthz(public)
 concept person {
   name string
   bossId string

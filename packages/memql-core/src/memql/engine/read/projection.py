@@ -10,15 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from memql.engine.read.expressions import json_path
-from memql.engine.read.fields import secret_paths
 from memql.engine.read.params import as_json, quoted
 from memql.engine.read.selection import Branch, RowPath, selection_tree
 from memql.engine.read.writing import Row, Writing
+from memql.events.masking import MASK, secret_paths
 from memql.lang.catalog import Concept
 
-__all__ = ["MASK", "Projector", "ShapeMember", "object_text"]
+__all__ = ["Projector", "ShapeMember", "object_text"]
 
-MASK = '"***"'
 _QUOTED_COLUMNS = {"type": "type"}
 
 
@@ -136,7 +135,7 @@ def _json_text(json: str, *, nested: bool) -> str:
 def _masked(payload: str, paths: Sequence[tuple[str, ...]]) -> str:
     for path in paths:
         target = quoted("{" + ",".join(path) + "}")
-        payload = f"jsonb_set({payload}, {target}, '{MASK}'::jsonb, false)"
+        payload = f"jsonb_set({payload}, {target}, to_jsonb({quoted(MASK)}::text), false)"
     return payload
 
 

@@ -15,6 +15,7 @@ from memql.engine.values import equal
 from memql.engine.values.schema import SchemaValidator, Violation, violations_json
 from memql.engine.write.conditions import RowRuleGuard
 from memql.errors import Code, MemqlError
+from memql.events.masking import ConceptMask
 from memql.graph.store import Store
 from memql.ids import SHORT_ID
 from memql.lang import ast
@@ -30,8 +31,6 @@ INTRINSICS: Final = frozenset(
     }
 )  # fmt: skip
 """Members of the row itself; no payload may carry them."""
-
-_MASK: Final = "***"
 
 
 def without_nulls(value: Any) -> Any:
@@ -89,8 +88,8 @@ class PayloadRules:
             "version": concept.version,
             "hash": schema_hash(tombstone),
         }
-        self.immutable = tuple(_paths_where(concept.fields, "immutable"))
-        self.secret = tuple(_paths_where(concept.fields, "secret"))
+        self.immutable = tuple(_immutable_paths(concept.fields))
+        self.mask = ConceptMask(concept)
         self.names = tuple(field.name for field in concept.fields)
         self.required = tuple(field.name for field in concept.fields if field.required)
         self._has_defaults = any(map(_has_default_within, concept.fields))
@@ -177,10 +176,10 @@ class PayloadRules:
     def violations(self, payload: Mapping[str, Any]) -> list[Violation]:
         """Everything the schema has against a payload; what stands in a ``@secret`` field is not repeated."""
         found = self._live.violations(payload)
-        hidden = {".".join(path) for path in self.secret}
+        hidden = tuple(".".join(path) + "." for path in self.mask.paths)
         return [
             replace(violation, message=f"{violation.path} breaks its rule {violation.rule}")
-            if violation.path in hidden and violation.rule != "required"
+            if f"{violation.path}.".startswith(hidden) and violation.rule != "required"
             else violation
             for violation in found
         ]
@@ -206,19 +205,6 @@ class PayloadRules:
         if violations:
             raise refusal(self.concept.key, violations)
 
-    # --- out --------------------------------------------------------------------------------------------------------
-
-    def masked(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The payload with the values of ``@secret`` fields hidden; the same object when there are none."""
-        if not self.secret:
-            return payload
-        shown = deepcopy(dict(payload))
-        for path in self.secret:
-            holder = _at(shown, path[:-1])
-            if isinstance(holder, dict) and path[-1] in holder:
-                holder[path[-1]] = _MASK
-        return shown
-
 
 def _at(payload: Any, path: Sequence[str]) -> Any:
     for name in path:
@@ -230,16 +216,16 @@ def _is_int(field: Field) -> bool:
     return isinstance(field.type, ast.ScalarType) and field.type.name == "int"
 
 
-def _paths_where(fields: Sequence[Field], mark: str, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of the fields that carry a mark, inside blocks and variants too."""
+def _immutable_paths(fields: Sequence[Field], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where ``@immutable`` fields stand, inside blocks and variants too."""
     for field in fields:
         path = (*prefix, field.name)
-        if getattr(field, mark):
+        if field.immutable:
             yield path
         elif not isinstance(field.type, ast.ListType):
-            yield from _paths_where(field.fields or (), mark, path)
+            yield from _immutable_paths(field.fields or (), path)
             for branch in field.variants.values():
-                yield from _paths_where(branch, mark, path)
+                yield from _immutable_paths(branch, path)
 
 
 def _has_default_within(field: Field) -> bool:

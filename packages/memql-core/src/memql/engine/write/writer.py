@@ -202,7 +202,7 @@ class GraphWriter:
 
 def _result(outcome: Outcome, rules: PayloadRules, ctx: RequestContext) -> Result:
     row = outcome.row
-    payload = row.payload if ctx.actor.has_role("admin") else rules.masked(row.payload)
+    payload = row.payload if ctx.actor.has_role("admin") else rules.mask(row.payload)
     node = {
         "id": row.id,
         "concept": row.concept,
