@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from memql.auth import system
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
 from memql.engine.engine import Engine, Executors
+from memql.engine.freshness import Freshness
 from memql.engine.introspection import introspection
 from memql.engine.logic import Publisher, Runner
 from memql.engine.read import GraphReader, Listings
@@ -56,6 +58,7 @@ def build_engine(
     """
 
     signing_key = cursor_key or secrets.token_bytes(32)
+    cache = AnswerCache()
 
     def executors(engine: Engine) -> Executors:
         def current() -> Catalog:
@@ -74,12 +77,13 @@ def build_engine(
             max_results=max_results,
             load_tables=tables,
             ask_model=ask_model,
+            cache=cache,
         )
 
         def published(event: Event) -> None:
             # Before anyone who hears of the write asks again.
             if event.topic.startswith("graph."):
-                reader.evict(str(event.payload.get("concept", "")))
+                cache.evict(str(event.payload.get("concept", "")))
             publish(event)
 
         writer: GraphWriter = GraphWriter(
@@ -101,6 +105,8 @@ def build_engine(
             models=models,
             tools=Dispatcher(current, engine.invoke, engine.run),
             values=ValueStore(writer, database, master_key),
+            cache=cache,
+            freshness=Freshness(database, cache),
         )
 
     return Engine(catalog, executors)

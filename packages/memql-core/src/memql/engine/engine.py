@@ -16,7 +16,9 @@ import msgspec
 
 from memql.auth import Actor
 from memql.engine.access import RateLimiter, authorize_call, require_account, require_raw
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
+from memql.engine.freshness import Freshness
 from memql.engine.logic import Policies
 from memql.engine.ports import LogicRunner, Reader
 from memql.engine.read import Listings
@@ -56,6 +58,8 @@ class Executors:
     models: Models
     tools: Dispatcher
     values: ValueStore
+    cache: AnswerCache
+    freshness: Freshness
 
 
 class Engine:
@@ -77,6 +81,8 @@ class Engine:
         self.models = parts.models
         self.tools = parts.tools
         self.values = parts.values
+        self.cache = parts.cache
+        self.freshness = parts.freshness
 
     @property
     def catalog(self) -> Catalog:

@@ -49,6 +49,11 @@ class Result:
         """The ids of the matches, in order."""
         return [_id_of(node) for node in self.nodes[: self.roots]]
 
+    @property
+    def size(self) -> int:
+        """What it takes to keep, in rows."""
+        return len(self.nodes) + len(self.edges) + len(self.data) + 1
+
     def copy(self) -> Result:
         """One whose meta can be completed without changing this one's."""
         return replace(self, meta=copy(self.meta))

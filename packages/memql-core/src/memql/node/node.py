@@ -215,6 +215,7 @@ async def _open_engine(
         cursor_key=cursor_key(settings),
         max_results=settings.query_max_results,
     )
+    stack.enter_context(bus.tap(engine.freshness.heard))
     await Seeder(engine.writer, database, catalog).apply()
     automations = await stack.enter_async_context(
         Automations.open(
@@ -264,6 +265,7 @@ async def _open_server(
     )
     components = [
         Component("seeds", node.seed_new_users),
+        Component("cache", node.engine.freshness.run),
         *(component for role in played for component in role.components(services)),
     ]
     for name in ("database", "engine", "automations", "server"):

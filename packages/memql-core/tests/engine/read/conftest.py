@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from memql.auth import Actor, system
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
 from memql.engine.read import GraphReader
 from memql.engine.result import Result
@@ -167,6 +168,7 @@ class Lab:
     database: Database
     catalog: Catalog
     reader: GraphReader
+    cache: AnswerCache
     clock: datetime = START
     variables: dict[str, Any] = field(default_factory=dict)
 
@@ -236,7 +238,9 @@ def lab_catalog() -> Catalog:
 @pytest.fixture
 async def lab(database: Database, lab_catalog: Catalog) -> Lab:
     await ensure_indexes(database, lab_catalog.concepts.values())
-    return Lab(database, lab_catalog, GraphReader(database, lambda: lab_catalog, signing_key=KEY))
+    cache = AnswerCache()
+    reader = GraphReader(database, lambda: lab_catalog, signing_key=KEY, cache=cache)
+    return Lab(database, lab_catalog, reader, cache)
 
 
 @pytest.fixture

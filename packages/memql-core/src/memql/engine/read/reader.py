@@ -9,9 +9,9 @@ from typing import Any
 
 from psycopg.pq.abc import PGresult
 
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
 from memql.engine.read.answers import AskModel, fill_in
-from memql.engine.read.caching import ResultCache
 from memql.engine.read.cursors import CursorCodec
 from memql.engine.read.directives import CURSOR, ReadRequest, clauses_of, continued, take_apart
 from memql.engine.read.planner import Planner, id_concepts_of
@@ -62,6 +62,7 @@ class GraphReader:
     :param signing_key: signs cursors; all nodes of a system share it.
     :param max_results: the default and largest page.
     :param ask_model: answers ``si(..)`` in templates; without it they are ``UNAVAILABLE``.
+    :param cache: keeps results under ``@cache``.
     :param load_tables: loads variables for filters that ask for them (``var(..)``).
     """
 
@@ -74,6 +75,7 @@ class GraphReader:
         max_results: int = 10_000,
         load_tables: LoadTables | None = None,
         ask_model: AskModel | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -81,7 +83,7 @@ class GraphReader:
         self._max_results = max_results
         self._load_tables = load_tables
         self._ask = ask_model
-        self._cache = ResultCache()
+        self._cache = AnswerCache() if cache is None else cache
         self._planner = Planner(catalog(), self._codec, max_results)
         self._raw: OrderedDict[tuple[Any, ...], _Raw] = OrderedDict()
         self._named: OrderedDict[int, _Named] = OrderedDict()
@@ -116,10 +118,6 @@ class GraphReader:
         named = self._named_plan(query)
         result = await self._run_named(named.unshaped, named, args, ctx)
         return result.decoded_nodes()
-
-    def evict(self, concept: str) -> None:
-        """Drop results kept under ``@cache`` that were read from a concept: one of its rows was written."""
-        self._cache.evict(concept)
 
     # --- plans -----------------------------------------------------------------------------------------------------
 
@@ -214,12 +212,12 @@ class GraphReader:
         if not plan.cache_ttl or ctx.connection is not None:
             return await self._execute(plan, bound, statement, params, env, ctx)
         key = (plan.number, statement.sql, tuple(params), env.actor.user_id, env.actor.role)
-        kept = self._cache.get(key)
+        kept: Result | None = self._cache.get(key)
         if kept is not None:
             return kept.copy()
-        ticket = self._cache.begin(key, plan.concepts)
+        ticket = self._cache.begin(key)
         result = await self._execute(plan, bound, statement, params, env, ctx)
-        self._cache.keep(ticket, result.copy(), plan.cache_ttl)
+        self._cache.keep(ticket, plan.concepts, result.copy(), plan.cache_ttl, size=result.size)
         return result
 
     async def _execute(
