@@ -13,7 +13,7 @@ from memql.engine.context import RequestContext
 from memql.engine.engine import Engine, Executors
 from memql.engine.freshness import Freshness
 from memql.engine.introspection import introspection
-from memql.engine.logic import Publisher, Runner
+from memql.engine.logic import Policies, PolicyRecords, Publisher, Runner
 from memql.engine.read import GraphReader, Listings
 from memql.engine.read.cursors import CursorCodec
 from memql.engine.tools.builtins import Builtins
@@ -25,6 +25,7 @@ from memql.engine.write import GraphWriter
 from memql.engine.write.preview import Preview
 from memql.engine.write.variables import ValueStore
 from memql.events.event import Event
+from memql.events.masking import SecretMask
 from memql.events.outbox import Outbox
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog
@@ -90,9 +91,15 @@ def build_engine(
             database, current, published, reader=lambda: reader, master_key=master_key, salt=salt
         )
         models: Models = Models(current, _credentials(writer, environ))
-        logic = Runner(
-            engine, database, Publisher(Outbox(database, node), published), tables=writer.tables, models=models
+        policies = Policies(
+            engine,
+            writer.tables,
+            records=PolicyRecords(writer.create, SecretMask(current)),
+            cache=cache,
+            reads=reader.concepts_of,
         )
+        publisher = Publisher(Outbox(database, node), published)
+        logic = Runner(engine, database, publisher, tables=writer.tables, models=models, policies=policies)
         builtins = Builtins(introspection(current, Preview(writer, database)))
         register_standard(builtins)
         return Executors(
@@ -100,7 +107,7 @@ def build_engine(
             listings=Listings(current, CursorCodec(signing_key), max_results),
             writer=writer,
             logic=logic,
-            policies=logic.policies,
+            policies=policies,
             builtins=builtins,
             models=models,
             tools=Dispatcher(current, engine.invoke, engine.run),

@@ -201,9 +201,10 @@ ANNOTATIONS: Final[tuple[AnnotationRow, ...]] = (
     _row("Y", "preferredRole", "A node role that should make the call.", _one("string"), repeatable=True),
     _row("Y", "tier", "Who may evaluate it: bff policies may be shown to clients.", _one("string", "core", "bff")),
     _row("Y", "frontend_visible", "Clients may evaluate it."),
-    _row("Y", "cacheable", "Its answers may be reused."),
-    _row("Y", "audited", "Each evaluation leaves an audit row."),
-    _row("Y", "traces_persisted", "Each evaluation's trace is stored."),
+    _row("Y", "cacheable", "Its answers are reused per arguments and caller: five minutes, or until what it read is "
+         "written."),
+    _row("Y", "audited", "Each answer leaves an audit row."),
+    _row("Y", "traces_persisted", "Each evaluation's trace is stored, without secrets: `v1:platform:policyTrace`."),
     _row("Y", "returns_trace", "The answer carries its trace."),
     _row("D", "scope", "One row, or one for each user.", _one("string", "global", "perUser")),
 )  # fmt: skip

@@ -20,6 +20,7 @@ from memql.engine.read.slots import Run
 from memql.engine.read.surroundings import EDGE, NODE, ROOT
 from memql.engine.result import Meta, Result, decode
 from memql.engine.values import ArgumentBinder, Env, ValueTables, compile_expr
+from memql.engine.write.tables import TABLE_CONCEPTS
 from memql.errors import Code, MemqlError
 from memql.graph.database import Database
 from memql.graph.prepared import execute_prepared
@@ -118,6 +119,11 @@ class GraphReader:
         named = self._named_plan(query)
         result = await self._run_named(named.unshaped, named, args, ctx)
         return result.decoded_nodes()
+
+    def concepts_of(self, query: Query) -> frozenset[str]:
+        """The concepts whose writes may change what a query gives."""
+        plan = self._named_plan(query).unshaped
+        return plan.concepts.union(TABLE_CONCEPTS) if plan.needs_tables else plan.concepts
 
     # --- plans -----------------------------------------------------------------------------------------------------
 

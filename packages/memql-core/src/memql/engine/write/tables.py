@@ -16,6 +16,7 @@ __all__ = [
     "GLOBAL_VARIABLE",
     "PARTITION_SECRET",
     "PARTITION_VARIABLE",
+    "TABLE_CONCEPTS",
     "StoredTables",
     "load_tables",
 ]
@@ -24,6 +25,7 @@ GLOBAL_SECRET: Final = "v1:platform:globalSecret"  # noqa: S105 - a concept id
 PARTITION_SECRET: Final = "v1:platform:partitionSecret"  # noqa: S105
 GLOBAL_VARIABLE: Final = "v1:platform:globalVariable"
 PARTITION_VARIABLE: Final = "v1:platform:partitionVariable"
+TABLE_CONCEPTS: Final = (GLOBAL_SECRET, PARTITION_SECRET, GLOBAL_VARIABLE, PARTITION_VARIABLE)
 
 _ACTIVE: LiteralString = "NOT deleted AND payload -> 'active' IS DISTINCT FROM 'false'::jsonb"
 _ROWS: LiteralString = (
