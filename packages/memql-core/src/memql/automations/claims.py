@@ -67,16 +67,17 @@ INSERT INTO automation_execution_claims AS held
     (automation_name, dedup_key, claimed_by, lease_until, event)
 VALUES (%s, %s, %s, clock_timestamp() + %s, %s)
 ON CONFLICT (automation_name, dedup_key) DO UPDATE
-SET claimed_by = EXCLUDED.claimed_by, claimed_at = clock_timestamp(), epoch = held.epoch + 1,
-    lease_until = EXCLUDED.lease_until
+SET claimed_by = EXCLUDED.claimed_by, claimed_at = clock_timestamp(),
+    epoch = held.epoch + (held.claimed_by <> '')::int, lease_until = EXCLUDED.lease_until
 WHERE held.completed_at IS NULL AND held.lease_until < clock_timestamp()
 RETURNING epoch, started_at
 """
 
 _TAKE_OVER = """
 UPDATE automation_execution_claims AS held
-SET claimed_by = %s, claimed_at = clock_timestamp(), epoch = held.epoch + 1, lease_until = clock_timestamp() +
-%s FROM (
+SET claimed_by = %s, claimed_at = clock_timestamp(), epoch = held.epoch + (held.claimed_by <> '')::int,
+    lease_until = clock_timestamp() + %s
+FROM (
     SELECT automation_name, dedup_key FROM automation_execution_claims
     WHERE completed_at IS NULL AND lease_until < clock_timestamp() AND automation_name = ANY (%s)
     ORDER BY lease_until LIMIT %s FOR UPDATE SKIP LOCKED
@@ -107,6 +108,12 @@ SELECT count(*) FROM done
 
 _RELEASE = """
 UPDATE automation_execution_claims SET lease_until = clock_timestamp()
+WHERE automation_name = %s AND dedup_key = %s AND epoch = %s AND completed_at IS NULL
+"""
+
+# Nobody owns what is put off, so that whoever takes it up takes nothing over.
+_DEFER = """
+UPDATE automation_execution_claims SET claimed_by = '', lease_until = clock_timestamp() + %s
 WHERE automation_name = %s AND dedup_key = %s AND epoch = %s AND completed_at IS NULL
 """
 
@@ -209,6 +216,11 @@ class Claims:
     async def release(self, claim: Claim) -> None:
         """Give an unfinished run back: its lease ends now, and another process may take it over at once."""
         await self._database.execute(_RELEASE, (claim.name, claim.key, claim.epoch))
+
+    async def defer(self, claim: Claim, seconds: float) -> None:
+        """Put off a run that has not begun: in so many seconds any process may take it up, as if it were new."""
+        wait = timedelta(seconds=seconds)
+        await self._database.execute(_DEFER, (wait, claim.name, claim.key, claim.epoch))
 
     async def journal(self, claim: Claim) -> list[Entry]:
         """What the run has done so far."""

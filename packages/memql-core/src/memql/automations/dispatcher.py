@@ -22,6 +22,7 @@ from memql.automations.lanes import Lanes
 from memql.automations.leases import Leases
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
+from memql.automations.pace import Pace
 from memql.automations.stored_event import decode_event, encode_event
 from memql.engine.context import IdSequence
 from memql.engine.logic import Runner
@@ -89,6 +90,7 @@ class Dispatcher:
         self._tree: dict[str, CompiledAutomation] = {}
         self._by_topic: dict[str, tuple[CompiledAutomation, ...]] = {}
         self._seen: OrderedDict[tuple[str, str], _Sighting] = OrderedDict()
+        self._pace = Pace()
         self._storms = _Storms(options.storm_runs, options.storm_window)
         self.executor = Executor(runner, writer, database, publish, options, self.automation, self.spawn)
 
@@ -143,7 +145,7 @@ class Dispatcher:
 
     async def _carry_on(self, expired: Sequence[Claim]) -> None:
         for claim in expired:
-            if await self._guard.may_carry_on(claim):
+            if not claim.is_take_over or await self._guard.may_carry_on(claim):
                 await self.fired(claim)
 
     def _triggered(self, topic: str) -> tuple[CompiledAutomation, ...]:
@@ -263,6 +265,8 @@ class Dispatcher:
             _, error = await self.executor.execute(plain)
             self._count(error)
             return
+        if await self._put_off(compiled, admitted):
+            return
         journal = RunJournal(self._database, self._claims, admitted, self._publish)
         durable = Execution(
             compiled=compiled,
@@ -281,6 +285,17 @@ class Dispatcher:
                 return
             self._count(error)
             await self._finish(admitted, error)
+
+    async def _put_off(self, compiled: CompiledAutomation, claim: Claim) -> bool:
+        """Whether the run has to wait for its turn under ``@rateLimit``; its claim keeps it until then."""
+        limit = compiled.automation.annotations.rate_limit
+        if limit is None or claim.is_take_over:
+            return False
+        wait = self._pace.wait(compiled.name, claim.key, limit)
+        if wait > 0:
+            self._counts.add("deferred")
+            await self._reached(partial(self._claims.defer, claim, wait))
+        return wait > 0
 
     def _count(self, error: MemqlError | None) -> None:
         self._counts.add("runs_completed" if error is None else "runs_failed")

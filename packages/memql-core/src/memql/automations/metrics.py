@@ -30,6 +30,7 @@ class Counts:
     unguarded: int = 0
     take_overs: int = 0
     claims_lost: int = 0
+    deferred: int = 0
     runs_completed: int = 0
     runs_failed: int = 0
     refused_events: int = 0

@@ -157,8 +157,8 @@ ANNOTATIONS: Final[tuple[AnnotationRow, ...]] = (
     _row("QMLUBO", "role", "The caller's role must be at or above the lowest one named.", _MANY),
     _row("QMLB", "permission", "The caller must hold the scope.", _one("string")),
     _row("QMLU", "timeout", "How long one run may take; 30 s unless given.", _one("duration")),
-    _row("QMUO", "rateLimit", "How often one caller may call it.", _named("requests", "int"),
-         _named("per", "duration")),
+    _row("QMUO", "rateLimit", "How often one caller may call it; of an automation also how often its trigger starts "
+         "a run: further ones wait.", _named("requests", "int"), _named("per", "duration")),
     _row("MU", "retry", "How many further attempts after a failure.", _named("count", "int")),
     _row("MU", "audit", "Writes one audit row per run."),
     _row("M", "idempotent", "A repeated call with equal arguments writes nothing new."),
