@@ -41,6 +41,7 @@ __all__ = ["DEFAULT_TIMEOUT", "Engine", "Executors"]
 DEFAULT_TIMEOUT = 30.0
 """Seconds a call may take unless ``@timeout`` or the caller says otherwise."""
 MAX_TIMEOUT = 300.0
+_CALLS = (ast.CallRead, ast.DirectiveRead)
 
 Target: TypeAlias = Query | Mutation | Logic | Builtin
 
@@ -200,14 +201,15 @@ class Engine:
 
     async def _run(self, request: ast.Request, target: Target | None, ctx: RequestContext, cursor: str = "") -> Result:
         operation = request.operation
+        if isinstance(target, Query):
+            assert isinstance(operation, _CALLS)
+            authorize_call(target, ctx)
+            self._count(target, ctx)
+            return await self.reader.read(operation, {}, ctx, cursor=cursor)
         if isinstance(operation, ast.InsertRequest | ast.UpdateRequest | ast.DeleteRequest):
             _refuse_cursor(cursor)
             require_raw(ctx, f"a raw {type(operation).__name__.removesuffix('Request').lower()}")
             return await self.writer.request(operation, ctx)
-        if isinstance(target, Query):
-            authorize_call(target, ctx)
-            self._count(target, ctx)
-            return await self.reader.read(operation, dict(request.lets), ctx, cursor=cursor)
         if isinstance(target, Builtin) or self._introspects(operation):
             return await self._listing(operation, target, ctx, cursor)
         if target is None:
