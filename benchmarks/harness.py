@@ -1,4 +1,4 @@
-"""How a benchmark measures: ours and the baseline by turns, medians, one ratio."""
+"""How a benchmark measures: ours and the baseline by turns, the round in the middle, one ratio."""
 
 from __future__ import annotations
 
@@ -65,22 +65,25 @@ async def _timed(work: Work, calls: int) -> float:
 
 
 async def paired(ours: Work, baseline: Work, *, calls: int, rounds: int = 9) -> tuple[float, float]:
-    """Seconds per call of each: the median over rounds that alternate between the two, so that a slow moment of the
-    machine hits both. The first round of each warms up and does not count."""
+    """Seconds per call of each, from the round with the median ratio. A round times both, one right after the other,
+    so that a slow moment of the machine hits both; many short rounds tell more than a few long ones. The first round
+    of each warms up and does not count.
+
+    :param rounds: odd.
+    """
     await _timed(ours, calls)
     await _timed(baseline, calls)
-    mine: list[float] = []
-    theirs: list[float] = []
+    found: list[tuple[float, float]] = []
     gc.collect()
     gc.disable()
     try:
         for turn in range(rounds):
-            pair = ((ours, mine), (baseline, theirs))
-            for work, into in pair if turn % 2 else pair[::-1]:
-                into.append(await _timed(work, calls))
+            works = (ours, baseline) if turn % 2 else (baseline, ours)
+            first, second = [await _timed(work, calls) for work in works]
+            found.append((first, second) if turn % 2 else (second, first))
     finally:
         gc.enable()
-    return statistics.median(mine), statistics.median(theirs)
+    return sorted(found, key=lambda pair: pair[0] / pair[1])[rounds // 2]
 
 
 def middle(rounds: list[tuple[float, float]]) -> tuple[float, float]:

@@ -26,6 +26,7 @@ class NodeProcess:
 
     process: subprocess.Popen[bytes]
     grpc: str
+    websocket: str
     home: Path
     started: float
 
@@ -47,7 +48,7 @@ def node(home: Path, tree: Path) -> Iterator[NodeProcess]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=quiet)
     try:
         _wait_ready(f"http://{http}/readyz", process)
-        yield NodeProcess(process, grpc, home, time.perf_counter() - begun)
+        yield NodeProcess(process, grpc, f"ws://{http}", home, time.perf_counter() - begun)
     finally:
         process.terminate()
         process.wait(30)

@@ -149,7 +149,7 @@ def open_agent(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ope
     (tree / "memo").mkdir(parents=True)
     (tree / "memo" / "memo.memql").write_text(MEMO)
     (tree / "memo" / "calls.memql").write_text(CALLS)
-    monkeypatch.setattr("memql.server.no_auth.choose_authenticator", lambda *_, **__: Names())
+    monkeypatch.setattr("memql.server.no_auth.take_everyone", Names)
 
     @asynccontextmanager
     async def opened(transport: str = "grpc", **environ: str) -> AsyncIterator[AgentNode]:

@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from plant import BOOKING, caught_up, open_transaction, place_order, plant, process, settled, until
+from plant import BOOKING, Process, caught_up, open_transaction, place_order, plant, process, settled, until
 
 from memql.automations import Options
 from memql.engine.context import RequestContext
@@ -407,3 +407,49 @@ async def test_a_run_survives_losing_its_database_connection(database: Database,
         assert one.automations.counts.runs_completed == 1
         rows = await database.fetch("SELECT payload ->> 'at' FROM memory_nodes WHERE concept = 'v1:plant:tick'")
         assert sorted(at for (at,) in rows) == ["one", "two"]
+
+
+RATED = """
+@enabled @rateLimit(requests=2, per="1s") @trigger(event="node.created", concept="v1:plant:order")
+automation bookOrder { step book { logic book { event: event } } }
+"""
+
+
+def begun(one: Process) -> list[float]:
+    return [event.timestamp.timestamp() for event in one.events if event.topic == "automation.started"]
+
+
+async def test_runs_above_the_rate_wait_and_none_is_lost(database: Database) -> None:
+    async with process(database, plant(RATED), options=QUICK) as one:
+        for number in range(5):
+            await one.order(f"o{number}")
+        await settled(one, 5)
+        counts = one.automations.counts
+        assert (counts.runs_completed, counts.take_overs) == (5, 0)
+        assert counts.deferred >= 3
+        starts = begun(one)
+        assert all(later - earlier >= 0.95 for earlier, later in zip(starts, starts[2:], strict=False))
+        assert await one.count("entry") == 10
+
+
+async def test_a_run_that_waits_holds_up_neither_the_cursor_nor_other_automations(database: Database) -> None:
+    slowly = RATED.replace("requests=2", "requests=1").replace('"1s"', '"1h"')
+    other = BOOKING.replace("bookOrder", "bookAtOnce")
+    async with process(database, plant(slowly, other), options=QUICK) as one:
+        for number in range(3):
+            await one.order(f"o{number}")
+        await until(lambda: one.automations.counts.deferred == 2)
+        await until(lambda: one.automations.counts.runs_completed == 4)
+        await caught_up(one)
+
+
+async def test_a_run_that_waits_outlives_its_process(database: Database) -> None:
+    rated = plant(RATED.replace("requests=2", "requests=1"))
+    async with process(database, rated, options=QUICK) as one:
+        await one.order("o1")
+        await one.order("o2")
+        await until(lambda: one.automations.counts.deferred == 1 and one.automations.counts.runs_completed == 1)
+    async with process(database, rated, node="other", options=QUICK) as two:
+        await settled(two, 1)
+        assert (two.automations.counts.runs_completed, two.automations.counts.take_overs) == (1, 0)
+        assert await two.count("entry") == 4

@@ -18,10 +18,12 @@ from memql.automations.frontier import Frontier
 from memql.automations.guard import Guard, Unguarded
 from memql.automations.lanes import Lanes
 from memql.automations.metrics import Counts
+from memql.automations.pace import Pace
 from memql.automations.stored_event import decode_event, encode_event
 from memql.errors import Code, MemqlError
 from memql.events import Event
 from memql.events.event import to_micros
+from memql.lang.catalog import RateLimit
 
 pytestmark = pytest.mark.anyio
 
@@ -375,3 +377,40 @@ def test_an_event_survives_being_stored(payload: dict[str, object], cause: str, 
         id="g:1:created", topic="a.b", body=payload, micros=to_micros(NOON), actor="me", cause=cause, log_seq=log_seq
     )
     assert decode_event(encode_event(event)) == event
+
+
+def test_turns_keep_the_rate_whatever_comes_when() -> None:
+    now = 0.0
+    pace, limit = Pace(clock=lambda: now), RateLimit(requests=2, per=10.0)
+    assert [pace.wait("a", f"r{number}", limit) for number in range(5)] == [0, 0, 10, 10, 20]
+    assert pace.wait("b", "r0", limit) == 0
+    now = 10.0
+    assert pace.wait("a", "new", limit) == 10
+    assert [pace.wait("a", f"r{number}", limit) for number in (3, 2, 4)] == [0, 0, 10]
+    now = 100.0
+    assert [pace.wait("a", name, limit) for name in ("x", "y", "z")] == [0, 0, 10]
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=60), st.integers(1, 4))
+def test_no_window_has_more_beginnings_than_the_rate(steps: list[tuple[float, bool]], requests: int) -> None:
+    now, limit = 0.0, RateLimit(requests=requests, per=7.0)
+    pace = Pace(clock=lambda: now)
+    waiting: dict[str, float] = {}
+    begun: list[float] = []
+
+    def come(key: str) -> None:
+        wait = pace.wait("a", key, limit)
+        if wait > 0:
+            waiting[key] = now + wait
+        else:
+            begun.append(now)
+
+    for number, (passed, due) in enumerate(steps):
+        now += passed
+        come(f"r{number}")
+        if due:
+            for key in [key for key, moment in waiting.items() if moment <= now]:
+                del waiting[key]
+                come(key)
+    for first, last in zip(begun, begun[requests:], strict=False):
+        assert last - first >= 7.0 - 1e-9

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 
 from memql.cli.running import find_running
-from memql.lang.loader import load_tree, read_sources
 
 OPS_TREE = Path(__file__).parent.parent / "trees" / "ops"
 JOB = 'mutationCreateJob({customerId: "acme", title: $title})'
@@ -22,8 +22,7 @@ def test_up_greets_with_its_addresses_and_things_to_try(up: Any) -> None:
     text = "".join(up.lines)
     assert "memQL is ready after" in text
     assert up.grpc in text
-    concepts = load_tree(read_sources([OPS_TREE])).require().concepts
-    assert f"{len(concepts)} concepts" in text
+    assert re.search(r": \d+ concepts, \d+ queries", text)
     assert "memql query" in text
 
 
@@ -144,6 +143,49 @@ def test_secrets_are_sealed_and_listed_by_fingerprint(up: Any, at_node: Any, mon
     listed = at_node("secret", "list")
     assert "...alue" in listed.out
     assert "s3cr3t" not in listed.out
+
+
+GRAPH_MANIFEST = """
+secrets:
+  - {name: DOOR_KEY, scope: global, kind: integration, description: opens the door}
+  - {name: CAR_KEY, scope: partition, optional: true}
+  - {name: NODE_ONLY}
+variables:
+  - {name: DOOR_COLOUR, scope: global, default: red}
+"""
+
+
+def test_secrets_and_variables_are_seeded_and_sealed_away_again(
+    up: Any, at_node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMQL_MASTER_KEY", "ab" * 32)
+    manifest, source, sealed = tmp_path / "manifest.yaml", tmp_path / "source.env", tmp_path / "values.znas"
+    manifest.write_text(GRAPH_MANIFEST)
+    monkeypatch.setenv("MEMQL_MANIFEST_PATH", str(manifest))
+    source.write_text("CAR_KEY=brum\nSTRANGER=x\n")
+    lacking = at_node("secret", "seed", "--env-file", str(source))
+    assert lacking.code == 1
+    assert "DOOR_KEY missing" in lacking.err
+    source.write_text("DOOR_KEY='open sesame'\nCAR_KEY=brum\nSTRANGER=x\n")
+    seeded = at_node("secrets", "seed", "--env-file", str(source))
+    assert (seeded.code, seeded.out) == (0, "DOOR_KEY set\nCAR_KEY set\nDOOR_COLOUR set\n"), seeded.err
+    assert at_node("variable", "set", "DOOR_COLOUR", "blue").code == 0
+    assert at_node("secret", "seed", "--env-file", str(source)).out == "DOOR_KEY kept\nCAR_KEY kept\nDOOR_COLOUR kept\n"
+    rows = {row["name"]: row for row in json.loads(at_node("secret", "list", "--json").out)}
+    assert (rows["DOOR_KEY"]["kind"], rows["DOOR_KEY"]["partition"]) == ("integration", False)
+    assert rows["CAR_KEY"]["partition"] is True
+
+    exported = at_node("secret", "export", "--out", str(sealed))
+    assert exported.code == 0, exported.err
+    assert "sesame" not in exported.out + exported.err
+    shown = at_node("genesis", "open", str(sealed), "--reveal").out
+    assert 'DOOR_KEY="open sesame"\n' in shown
+    assert "DOOR_COLOUR=blue\n" in shown
+    assert "CAR_KEY" not in shown
+    again = at_node("secret", "seed", "--envelope", str(sealed), "--overwrite")
+    assert again.out == "DOOR_KEY set\nDOOR_COLOUR set\n"
+    monkeypatch.setenv("MEMQL_MASTER_KEY", "cd" * 32)
+    assert at_node("secret", "export", "--out", str(tmp_path / "other.znas")).code == 1
 
 
 def _set_secret(environment: dict[str, str], value: str) -> subprocess.CompletedProcess[str]:

@@ -6,16 +6,21 @@ Every case runs against stored rows through the reader, and against the same row
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.json import encode
 
 from memql.auth import system
 from memql.engine.context import RequestContext
-from memql.engine.read import GraphReader
+from memql.engine.read import GraphReader, Listings
+from memql.engine.read.cursors import CursorCodec
+from memql.engine.read.directives import CURSOR, continued, take_apart
+from memql.engine.result import Result
 from memql.engine.values import Env, TypeScope, compile_filter
 from memql.errors import Code, MemqlError
 from memql.graph.bulk import copy_versions
@@ -24,7 +29,7 @@ from memql.graph.log import NewVersion
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Scope
 from memql.lang.loader import Sources, load_tree, read_sources
-from memql.lang.parser import parse_filter
+from memql.lang.parser import parse_filter, parse_request
 
 pytestmark = pytest.mark.anyio
 
@@ -216,6 +221,84 @@ async def test_sql_and_process_agree_on_every_case_of_the_matrix(database: Datab
         if sql != process:
             differing.append((text, sorted(sql - process), sorted(process - sql)))
     assert differing == []
+
+
+SORTS = (
+    *(
+        f'"{path}","{direction}"'
+        for path in (
+            "payload.word", "payload.when", "payload.number", "payload.flag", "payload.free", "payload.other",
+            "payload.open.a.b", "payload.open.a.b.1", "payload.free.0", "payload.free.a", "payload.id2",
+            "metadata.note", "id", "concept", "createdBy", "createdAt", "payload",
+        )
+        for direction in ("asc", "desc")
+    ),
+    '"payload.flag","asc","payload.number","desc","payload.word"',
+    '"createdBy","asc","payload.free","desc"',
+)  # fmt: skip
+
+SELECTIONS = (
+    '"payload.word"', '"payload"', '"payload.open.a.b.1","payload.open.a.b.2.c"', '"payload.open.*","payload.open.a"',
+    '"createdAt","type"', '"payload.free.a","payload.free.b.0"', '"payload.words.0","payload.word","payload.word"',
+    '"id"',
+)  # fmt: skip
+
+WHOLE = f"concept=={CONCEPT}"
+
+
+async def read(reader: GraphReader, text: str, cursor: str = "") -> Result:
+    operation = parse_request(text).operation
+    assert isinstance(operation, ast.Read)
+    return await reader.read(operation, {}, context(), cursor=cursor)
+
+
+def listed(listings: Listings, rows: Result, text: str, cursor: str = "") -> Result:
+    """A result of the rows with the directives of a text, as if a builtin had given them."""
+    operation = parse_request(text).operation
+    assert isinstance(operation, ast.Read)
+    request, ctx = take_apart(operation), context()
+    if cursor:
+        request = continued(request, listings.max_results)
+        ctx = replace(ctx, variables={**VARIABLES, CURSOR: cursor})
+    listings.check(request)
+    return listings.directed(rows, request, {}, ctx)
+
+
+async def test_directives_mean_the_same_for_rows_and_for_what_a_builtin_gives(
+    database: Database, tree: Catalog
+) -> None:
+    await store(database, ROWS)
+    reader = GraphReader(database, lambda: tree, signing_key=b"x" * 32)
+    listings = Listings(lambda: tree, CursorCodec(b"x" * 32), 10_000)
+    nodes = await stored_nodes(reader)
+    rows = Result(nodes=[encode(node) for node in nodes], roots=len(nodes))
+    differing: list[tuple[str, Any, Any]] = []
+    for keys in SORTS:
+        sql = await read(reader, f"sort({WHOLE}, {keys})")
+        process = listed(listings, rows, f"sort(anything(), {keys})")
+        if sql.root_ids != process.root_ids or sql.meta != process.meta:
+            differing.append((keys, sql.root_ids, process.root_ids))
+        by_page: list[str] = []
+        cursor = ""
+        while not by_page or cursor:
+            page = listed(listings, rows, f"paginate(sort(anything(), {keys}), 5)", cursor)
+            by_page += page.root_ids
+            cursor = page.meta.cursor
+        assert by_page == process.root_ids
+    for paths in SELECTIONS:
+        in_order = f'sort(anything(), "id", "asc"), {paths}'
+        sql = await read(reader, f"select({in_order.replace('anything()', WHOLE)})")
+        process = listed(listings, rows, f"select({in_order})")
+        if sql.decoded_nodes() != process.decoded_nodes():
+            differing.append((paths, sql.decoded_nodes(), process.decoded_nodes()))
+    assert differing == []
+    assert listed(listings, rows, "count(anything())").decoded_data() == [len(ROWS)]
+    assert (await read(reader, f"count({WHOLE})")).decoded_data() == [len(ROWS)]
+    for wrong in ('"payload.wodr"', '"payload.words"', '"payload.open"', '"title"', '"createdAt.x"'):
+        for text in (f"sort({WHOLE}, {wrong})", f"sort(anything(), {wrong})"):
+            with pytest.raises(MemqlError) as caught:
+                await read(reader, text) if WHOLE in text else listed(listings, rows, text)
+            assert caught.value.code is Code.INVALID_ARGUMENT, text
 
 
 @pytest.mark.parametrize(

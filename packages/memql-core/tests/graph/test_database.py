@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 
 import anyio
@@ -47,6 +49,114 @@ async def test_calls_cancelled_at_random_cost_no_connection_and_leave_no_query(d
         assert statistics.get("connections_lost", 0) == 0
         assert statistics.get("returns_bad", 0) == 0
         assert statistics["connections_num"] == 4
+
+
+_NAP = b"SELECT pg_sleep($1::float)"
+_NAPPING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep($1%%'"
+
+
+async def test_lone_statements_cancelled_at_random_cost_no_connection_and_leave_no_query(dsn: str) -> None:
+    chance = random.Random(11)
+    delays = [chance.uniform(0.0, 0.03) for _ in range(200)]
+    async with (
+        Database.open(dsn, application_name="watcher", max_size=1) as watcher,
+        Database.open(dsn, application_name="cancelled", min_size=4, max_size=4) as database,
+    ):
+        await database.run_prepared(_NAP, (b"0",))
+        before = await backends(watcher)
+        cancelled = 0
+
+        async def call(delay: float, native: bool) -> None:
+            nonlocal cancelled
+            if native:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await database.run_prepared(_NAP, (b"0.02",))
+                        return
+                cancelled += 1
+                return
+            with anyio.move_on_after(delay) as scope:
+                await database.run_prepared(_NAP, (b"0.02",))
+            cancelled += scope.cancelled_caught
+
+        async with anyio.create_task_group() as group:
+            for number, delay in enumerate(delays):
+                group.start_soon(call, delay, number % 2 == 0)
+        for _ in range(20):
+            # One at a time, so that each has a connection at hand and takes the short way.
+            with anyio.move_on_after(0.005):
+                await database.run_prepared(_NAP, (b"30",))
+        assert cancelled > 100
+        assert await watcher.fetch_one(_NAPPING) == (0,)
+        assert await backends(watcher) == before
+        statistics = database.statistics()
+        assert statistics.get("connections_lost", 0) == 0
+        assert statistics.get("returns_bad", 0) == 0
+        assert statistics["connections_num"] == 4
+
+
+async def test_a_lone_statement_that_takes_too_long_is_stopped_on_the_server(database: Database) -> None:
+    await database.run_prepared(_NAP, (b"0",))
+    with pytest.raises(MemqlError, match=r"longer than 0\.05 s") as raised:
+        await database.run_prepared(_NAP, (b"30",), timeout=0.05)
+    assert raised.value.code is Code.TIMEOUT
+    assert await database.fetch_one(_NAPPING) == (0,)
+    assert (await database.run_prepared(b"SELECT 1", ())).get_value(0, 0) == b"1"
+
+
+async def test_a_lone_statement_on_a_session_that_ends_is_unavailable_and_the_next_one_works(
+    database: Database,
+) -> None:
+    pid = (await database.run_prepared(b"SELECT pg_backend_pid()", ())).get_value(0, 0)
+    with pytest.raises(MemqlError) as raised:
+        await database.run_prepared(b"SELECT pg_terminate_backend(pg_backend_pid())", ())
+    assert (raised.value.code, raised.value.retryable) == (Code.UNAVAILABLE, True)
+    assert (await database.run_prepared(b"SELECT pg_backend_pid()", ())).get_value(0, 0) != pid
+
+
+async def test_a_session_terminated_while_it_was_aside_is_not_handed_out(dsn: str) -> None:
+    async with Database.open(dsn) as database, Database.open(dsn) as other:
+        pid = (await database.run_prepared(b"SELECT pg_backend_pid()", ())).get_value(0, 0)
+        assert pid is not None
+        assert await other.fetch_one("SELECT pg_terminate_backend(%s, 5000)", (int(pid),)) == (True,)
+        assert (await database.run_prepared(b"SELECT pg_backend_pid()", ())).get_value(0, 0) not in (None, pid)
+
+
+async def test_what_a_lone_statement_is_refused_for_has_a_code(database: Database) -> None:
+    for _ in range(2):
+        with pytest.raises(MemqlError) as raised:
+            await database.run_prepared(b"SELECT 1 / $1::int", (b"0",))
+        assert raised.value.code is Code.INVALID_ARGUMENT
+        assert isinstance(raised.value.__cause__, psycopg.Error)
+    assert (await database.run_prepared(b"SELECT 1 / $1::int", (b"1",))).get_value(0, 0) == b"1"
+
+
+async def test_a_large_statement_and_a_large_answer_pass(database: Database) -> None:
+    text = b"x" * (8 << 20)
+    for _ in range(2):
+        assert (await database.run_prepared(b"SELECT $1::text", (text,))).get_value(0, 0) == text
+
+
+async def test_calls_that_follow_each_other_keep_to_one_session(dsn: str) -> None:
+    async with Database.open(dsn, min_size=4, max_size=4) as database:
+        pids = {(await database.run_prepared(b"SELECT pg_backend_pid()", ())).get_value(0, 0) for _ in range(8)}
+        pids |= {str(row[0]).encode() for row in [await database.fetch_one("SELECT pg_backend_pid()")] if row}
+        assert len(pids) == 1
+
+
+async def test_who_queues_for_a_connection_gets_it_before_the_next_call(dsn: str) -> None:
+    async with Database.open(dsn, max_size=1) as database:
+        await database.run_prepared(b"SELECT 1", ())
+        order: list[str] = []
+
+        async def call(name: str) -> None:
+            await database.run_prepared(_NAP, (b"0.05",))
+            order.append(name)
+
+        async with anyio.create_task_group() as group:
+            for name in ("first", "second", "third"):
+                group.start_soon(call, name)
+        assert order == ["first", "second", "third"]
 
 
 async def test_a_call_that_takes_too_long_is_stopped_on_the_server(database: Database) -> None:

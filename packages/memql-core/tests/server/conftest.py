@@ -40,6 +40,8 @@ def serve(engine: FakeEngine, services: Services) -> Serve:
         sessions = Sessions()
 
         async def checks() -> Sequence[tuple[str, bool]]:
+            if engine.unreachable is not None:
+                raise engine.unreachable
             return engine.checks
 
         health = Health(services.identity, sessions, checks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from server_system import Node, Serve
 
 from memql.engine.result import Result
 from memql.errors import Code, MemqlError
+from memql.graph.migrator import packaged_head
 from memql.server.no_auth import LocalOwner
 from memql.server.ports import Credentials, Principal
 
@@ -136,30 +138,42 @@ async def test_health_tells_about_the_node(http: ClientSession, node: Node) -> N
         "grpcAddress": str(node.server.grpc_address),
         "activeStreams": 0,
         "dependencies": [{"component": "database", "running": True}],
+        "version": version("memql-core"),
     }
     node.server.health.components["database"] = False
     status, body = await get(http, node, "/healthz")
     assert (status, body["status"]) == (503, "degraded")
-    assert (await get(http, node, "/livez"))[0] == 200
+    assert await get(http, node, "/livez") == (200, {"status": "alive"})
 
 
 async def test_readiness_names_what_is_missing(http: ClientSession, node: Node) -> None:
     node.engine.checks[1] = ("schema_version", False)
     status, body = await get(http, node, "/readyz")
-    assert status == 503
+    assert (status, body["status"]) == (503, "not_ready")
     assert body["missing"] == ["schema_version"]
+    assert {"name": "schema_version", "ready": False, "code": "FAILED_PRECONDITION"} in body["checks"]
+
+
+async def test_a_database_that_does_not_answer_is_told_by_its_code_alone(http: ClientSession, node: Node) -> None:
+    node.engine.unreachable = MemqlError(Code.UNAVAILABLE, "connection to postgres://user@host failed")
+    status, body = await get(http, node, "/readyz")
+    assert (status, body["status"], body["missing"]) == (503, "not_ready", ["database"])
+    assert {"name": "database", "ready": False, "code": "UNAVAILABLE"} in body["checks"]
+    assert "postgres" not in str(body)
 
 
 async def test_readiness_of_a_ready_node(http: ClientSession, node: Node) -> None:
     status, body = await get(http, node, "/readyz")
     assert (status, body["status"]) == (200, "ready")
-    assert {"name": "memory_nodes", "ready": True} in body["checks"]
+    assert body["schemaVersion"] == packaged_head()
+    assert body["checks"] == [{"name": name, "ready": True} for name in ("lifecycle", "memory_nodes", "schema_version")]
+    assert "missing" not in body
 
 
 async def test_a_node_that_is_not_through_starting_is_not_ready(http: ClientSession, node: Node) -> None:
     node.server.health.started = False
     status, body = await get(http, node, "/readyz")
-    assert (status, body["status"]) == (503, "starting")
+    assert (status, body["status"], body["missing"]) == (503, "not_ready", ["lifecycle"])
 
 
 async def test_metrics_are_served_with_http_unless_they_have_an_address(http: ClientSession, serve: Serve) -> None:

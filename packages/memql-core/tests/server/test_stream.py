@@ -129,9 +129,10 @@ async def test_an_empty_or_oversized_query_is_refused(wire: Wire, text: str) -> 
     assert answer.error.code == "InvalidArgument"
 
 
-async def test_a_cursor_beside_the_query_is_refused_rather_than_ignored(wire: Wire) -> None:
+async def test_a_cursor_beside_the_query_reaches_the_engine(node: Node, wire: Wire) -> None:
     await wire.send(QueryRequest("q1", "rows 1", cursor="c"))
-    assert "paginate" in (await wire.message("query_error")).error.message
+    await wire.receive("query_result")
+    assert node.engine.cursors == ["c"]
 
 
 async def test_an_unknown_or_missing_payload_is_unimplemented(wire: Wire) -> None:

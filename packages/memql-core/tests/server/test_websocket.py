@@ -91,7 +91,7 @@ async def test_rows_are_spliced_in_as_the_database_built_them(socket: ClientWebS
     row = b'{ "kept" :  1.50, "order": {"b":1,"a":2} }'
 
     async def rows() -> Result:
-        return Result(nodes=[row], root_ids=["x"], meta=Meta(count=1))
+        return Result(nodes=[row], meta=Meta(count=1))
 
     node.engine.answers["spaced"] = rows
     await socket.send_json({"messageId": "1", "executeQuery": {"query": "spaced"}})

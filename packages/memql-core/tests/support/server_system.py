@@ -13,6 +13,7 @@ import msgspec
 
 from memql.auth import Actor, local_owner
 from memql.engine.result import Meta, Result
+from memql.errors import MemqlError
 from memql.events import Bus, Event
 from memql.lang.catalog import Catalog
 from memql.server.grpc_service import SERVICE
@@ -37,6 +38,8 @@ class FakeEngine:
         self.stopped = 0
         self.answers: dict[str, Callable[[], Awaitable[Result]]] = {}
         self.unreadable: set[str] = set()
+        self.cursors: list[str] = []
+        self.unreachable: MemqlError | None = None
         self.checks: list[tuple[str, bool]] = [("memory_nodes", True), ("schema_version", True)]
 
     async def execute(
@@ -46,8 +49,10 @@ class FakeEngine:
         actor: Actor,
         variables: Mapping[str, Any] | None = None,
         client_id: str = "",
+        cursor: str = "",
         timeout: float | None = None,
     ) -> Result:
+        self.cursors.append(cursor)
         if text in self.answers:
             return await self.answers[text]()
         if text == "wait":

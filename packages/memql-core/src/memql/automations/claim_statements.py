@@ -13,6 +13,7 @@ __all__ = [
     "ABANDON",
     "CLAIM",
     "COMPLETE",
+    "DEFER",
     "JOURNAL",
     "LEAVE",
     "PRUNE",
@@ -100,6 +101,12 @@ RELEASE: Final = f"""
 WITH mine AS MATERIALIZED ({_HELD})
 UPDATE automation_execution_claims AS held SET lease_until = clock_timestamp()
 FROM mine WHERE held.automation_name = mine.automation_name AND held.dedup_key = mine.dedup_key
+"""
+
+# Nobody owns what is put off, and its epoch goes back: whoever takes it up takes nothing over.
+DEFER: Final = """
+UPDATE automation_execution_claims SET claimed_by = '', epoch = epoch - 1, lease_until = clock_timestamp() + %s
+WHERE automation_name = %s AND dedup_key = %s AND epoch = %s AND completed_at IS NULL
 """
 
 RECORD: Final = """

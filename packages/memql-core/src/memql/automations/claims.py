@@ -161,6 +161,11 @@ class Claims:
         if claims:
             await self._database.execute(sql.RELEASE, _columns(claims))
 
+    async def defer(self, claim: Claim, seconds: float) -> None:
+        """Put off a run that has not begun: in so many seconds any process may take it up, as if it were new."""
+        wait = timedelta(seconds=seconds)
+        await self._database.execute(sql.DEFER, (wait, claim.name, claim.key, claim.epoch))
+
     async def journal(self, claim: Claim) -> list[Entry]:
         """What the run has done so far."""
         rows = await self._database.fetch(sql.JOURNAL, (claim.name, claim.key))

@@ -23,8 +23,8 @@ CRON_LEADER = Gauge("memql_cron_leader", "1 while this process fires schedules")
 @dataclass(slots=True)
 class Counts:
     """Counts since start. ``claimed``, ``duplicates_prevented`` and ``claim_errors`` are those of the guard's
-    summary. ``left_to_others`` counts runs that need what this node lacks, ``adopted`` those that others left to it;
-    ``cursor_gaps`` tells how often a role came back too late to catch up."""
+    summary. ``left_to_others`` counts runs that need what this node lacks, ``adopted`` those that it found without an
+    owner: left by others, or ``deferred``. ``cursor_gaps`` tells how often a role came back too late to catch up."""
 
     claimed: int = 0
     duplicates_prevented: int = 0
@@ -34,6 +34,7 @@ class Counts:
     left_to_others: int = 0
     adopted: int = 0
     claims_lost: int = 0
+    deferred: int = 0
     runs_completed: int = 0
     runs_failed: int = 0
     refused_events: int = 0

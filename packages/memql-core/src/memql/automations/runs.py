@@ -20,6 +20,7 @@ from memql.automations.journal import RunJournal
 from memql.automations.leases import Lease, Leases
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
+from memql.automations.pace import Pace
 from memql.automations.stored_event import encode_event
 from memql.errors import MemqlError
 from memql.events.event import Event
@@ -82,6 +83,7 @@ class Runs:
         self.passed = passed
         self.counts = counts
         self.options = options
+        self.pace = Pace()
 
     def triggered(self, compiled: CompiledAutomation, event: Event, sighting: Sighting) -> Run:
         """A run that asks the guard when its turn comes near."""
@@ -136,8 +138,21 @@ class Run:
         finally:
             lease.end()
 
+    async def _put_off(self, claim: Claim) -> bool:
+        """Whether the run has to wait for its turn under ``@rateLimit``; its claim keeps it until then."""
+        runs, limit = self._runs, self._compiled.automation.annotations.rate_limit
+        if limit is None or claim.is_take_over:
+            return False
+        wait = runs.pace.wait(self._compiled.name, claim.key, limit)
+        if wait > 0:
+            runs.counts.add("deferred")
+            await reached(partial(runs.claims.defer, claim, wait), runs.options)
+        return wait > 0
+
     async def _under(self, lease: Lease) -> None:
         runs, claim = self._runs, lease.claim
+        if await self._put_off(claim):
+            return
         journal = RunJournal(runs.database, runs.claims, claim, runs.publish)
         try:
             with lease:

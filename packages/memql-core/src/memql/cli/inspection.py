@@ -15,7 +15,9 @@ from memql.cli.output import say, show_json, show_table
 from memql.errors import Code, MemqlError
 
 if TYPE_CHECKING:
-    from memql.config import SettingRow
+    from collections.abc import Sequence
+
+    from memql.config import Layer, SettingRow, Settings
 
 __all__ = ["Format", "register"]
 
@@ -51,14 +53,27 @@ def env(
     layers = boot_layers(os.environ, Path.cwd())
     if role:
         layers.insert(0, Layer("--role", {"MEMQL_NODE_TYPE": role}))
-    rows = describe(load_settings(layers=layers), reveal=reveal)
+    settings = load_settings(layers=layers)
+    rows = describe(settings, reveal=reveal)
     shown = [row for row in rows if not only or only.upper() in row.name]
     _show_settings(shown, format)
     missing = [row.name for row in rows if row.missing]
-    for name in missing:
+    missing += _missing_by_manifest(settings, layers)
+    for name in dict.fromkeys(missing):
         say(f"missing: {name} is required here")
     if check and missing:
         raise typer.Exit(1)
+
+
+def _missing_by_manifest(settings: Settings, layers: Sequence[Layer]) -> list[str]:
+    """What the manifest requires of the role and nothing here gives; on a development machine it requires nothing."""
+    from memql.secrets import find_manifest
+
+    if settings.explicit_development:
+        return []
+    named = {} if settings.manifest_path is None else {"MEMQL_MANIFEST_PATH": str(settings.manifest_path)}
+    given = {name for layer in layers for name, value in layer.values.items() if value.strip()}
+    return find_manifest(named).manifest.required(settings.node_type or "", given)
 
 
 def _show_settings(rows: list[SettingRow], format: Format) -> None:

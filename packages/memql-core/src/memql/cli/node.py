@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,7 +71,9 @@ def _serve(settings: Settings, *, laptop: bool) -> None:
     from memql.cli import STARTED
     from memql.cli.serving import serve
 
-    anyio.run(serve, settings, laptop, STARTED)
+    # Its loop turns at half the cost of asyncio's own; not everywhere there is one.
+    faster = find_spec("uvloop") is not None
+    anyio.run(serve, settings, laptop, STARTED, backend_options={"use_uvloop": faster})
 
 
 def migrate(

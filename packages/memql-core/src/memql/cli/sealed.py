@@ -15,11 +15,16 @@ from memql.errors import Code, MemqlError
 if TYPE_CHECKING:
     from memql.secrets import MasterKey
 
-__all__ = ["register"]
+__all__ = ["ManifestOption", "register"]
 
 EnvelopeArgument = Annotated[
     Path | None,
     typer.Argument(help="The sealed file; MEMQL_GENESIS_PATH, else ~/.memql/genesis.znas, unless given."),
+]
+
+ManifestOption = Annotated[
+    Path | None,
+    typer.Option("--manifest", help="The manifest; MEMQL_MANIFEST_PATH, else the packaged one, unless given."),
 ]
 
 
@@ -39,17 +44,26 @@ def register(app: typer.Typer) -> None:
 def seal(
     env_file: Annotated[Path, typer.Option("--env-file", help="NAME=VALUE lines to seal; - reads standard input.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; the default place unless given.")] = None,
+    manifest: ManifestOption = None,
     base64: Annotated[bool, typer.Option("--base64", help="Also write the envelope as base64 to stdout.")] = False,
+    sync_shell: Annotated[
+        bool, typer.Option("--sync-shell", help="Have new shells open this envelope; that writes the key to a file.")
+    ] = False,
+    sync_source: Annotated[
+        Path | None, typer.Option("--sync-source", help="The start-up file to write; that of $SHELL unless given.")
+    ] = None,
 ) -> None:
     """Seal an environment file.
 
     The first time, without MEMQL_MASTER_KEY, a key is made and shown once. An existing envelope is replaced
-    only by the key that opens it.
+    only by the key that opens it. A text that lacks a name of the manifest's floor is not sealed.
     """
     from memql.secrets import parse_env, seal_file
 
     path = out or _default_path()
     text = _read_text(env_file)
+    _require_floor(text, manifest)
+    profile = _profile(sync_source) if sync_shell else None
     key, fresh = _key_for_sealing(path)
     blob = seal_file(path, key, text)
     if fresh:
@@ -60,6 +74,42 @@ def seal(
 
         sys.stdout.write(b64encode(blob).decode() + "\n")
     say(f"sealed {len(parse_env(text))} names into {path}")
+    if profile is not None:
+        _sync(profile, path, key)
+
+
+def _require_floor(text: str, path: Path | None) -> None:
+    from memql.secrets import find_manifest, parse_env
+
+    found = find_manifest(os.environ, path)
+    say(f"manifest: {found.source}")
+    missing = found.manifest.missing(name for name, value in parse_env(text).items() if value.strip())
+    if missing:
+        raise MemqlError(
+            Code.FAILED_PRECONDITION,
+            f"not sealed: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, and the manifest "
+            f"({found.source}) has neither a default nor optional there",
+            details={"missing": missing, "manifest": found.source},
+        )
+
+
+def _profile(named: Path | None) -> Path:
+    from memql.cli.shell_profile import profile_of_shell
+
+    return named or profile_of_shell(os.environ)
+
+
+def _sync(profile: Path, envelope: Path, key: MasterKey) -> None:
+    from memql.cli.shell_profile import write_block
+    from memql.secrets import MASTER_KEY_VARIABLE
+
+    values = {
+        "MEMQL_GENESIS_AUTOLOAD": "true",
+        "MEMQL_GENESIS_PATH": str(envelope.absolute()),
+        MASTER_KEY_VARIABLE: key.to_hex(),
+    }
+    write_block(profile, values)
+    say(f"{profile} exports {', '.join(values)}; it holds the key now, keep it to yourself")
 
 
 def open_envelope(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from memql.cli.output import say, show_json, show_table
+from memql.cli.sealed import ManifestOption
+from memql.cli.seeding import given_values, seeding_plan, sow
 
 if TYPE_CHECKING:
     from memql.engine.context import RequestContext
@@ -28,7 +32,10 @@ def register(app: typer.Typer) -> None:
     secret = typer.Typer(help="Secrets: sealed, never shown again.", no_args_is_help=True, rich_markup_mode=None)
     secret.command("set")(set_secret)
     secret.command("list")(list_secrets)
+    secret.command("seed")(seed)
+    secret.command("export")(export)
     app.add_typer(secret, name="secret")
+    app.add_typer(secret, name="secrets", hidden=True)
     variable = typer.Typer(help="Variables of the tree's bodies.", no_args_is_help=True, rich_markup_mode=None)
     variable.command("set")(set_variable)
     variable.command("list")(list_variables)
@@ -75,6 +82,42 @@ def list_secrets(as_json: JsonOption = False) -> None:
             for one in entries
         ],
     )
+
+
+def seed(
+    env_file: Annotated[Path | None, typer.Option("--env-file", help="NAME=VALUE lines; - reads stdin.")] = None,
+    envelope: Annotated[Path | None, typer.Option("--envelope", help="A sealed file instead.")] = None,
+    manifest: ManifestOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also set what is set already.")] = False,
+) -> None:
+    """Store the secrets and variables that the manifest keeps in the graph (scope global or partition).
+
+    Nothing is stored when one that is neither optional nor has a default is missing. What is set already stays.
+    """
+    from memql.secrets import find_manifest
+
+    found = find_manifest(os.environ, manifest)
+    say(f"manifest: {found.source}")
+    plan = seeding_plan(found.manifest, given_values(env_file, envelope))
+    for name, done in _with_store(lambda store, ctx: sow(plan, store, ctx, overwrite=overwrite)):
+        sys.stdout.write(f"{name} {'set' if done else 'kept'}\n")
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The sealed file to write.")],
+    partition: PartitionOption = False,
+) -> None:
+    """Seal the secrets and variables of the graph into a file, as an envelope under the master key.
+
+    Values are opened in memory only. `memql genesis open` lists the names, `memql secret seed --envelope` takes the
+    file back.
+    """
+    from memql.secrets import format_env, load_master_key, seal_file
+
+    key = load_master_key(os.environ)
+    values = _with_store(lambda store, ctx: store.plain(ctx, partition=partition))
+    seal_file(out, key, format_env(values))
+    say(f"sealed {len(values)} names into {out}")
 
 
 def set_variable(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 from typing import TYPE_CHECKING
 
 from memql.cli.store import open_store
@@ -13,7 +14,6 @@ from memql.config import Settings
 from memql.errors import Code, MemqlError
 
 if TYPE_CHECKING:
-    from memql.engine.ports import Reader
     from memql.engine.write import GraphWriter
     from memql.graph.database import Database
     from memql.lang.catalog import Catalog
@@ -39,6 +39,7 @@ async def open_workbench(settings: Settings, trees: Sequence[Path] = ()) -> Asyn
     :raises MemqlError: ``TREE_REFUSED``; ``FAILED_PRECONDITION`` when migrations are pending that may not be
         applied here; and as :func:`memql.cli.store.open_store`.
     """
+    from memql.engine.read import GraphReader
     from memql.engine.write import GraphWriter
     from memql.lang.loader import load_tree, read_sources
     from memql.secrets import MasterKey
@@ -47,7 +48,9 @@ async def open_workbench(settings: Settings, trees: Sequence[Path] = ()) -> Asyn
     async with open_store(settings) as database:
         await _bring_up_to_date(settings, database, catalog)
         key = MasterKey.from_hex(settings.master_key) if settings.master_key else None
-        writer = GraphWriter(database, lambda: catalog, lambda _: None, reader=_no_reader, master_key=key)
+        # What row rules ask; no cursor of it leaves this process.
+        reader = GraphReader(database, lambda: catalog, signing_key=token_bytes(32))
+        writer = GraphWriter(database, lambda: catalog, lambda _: None, reader=lambda: reader, master_key=key)
         yield Workbench(settings, catalog, database, writer)
 
 
@@ -74,7 +77,3 @@ async def _bring_up_to_date(settings: Settings, database: Database, catalog: Cat
     await migrate(database)
     if settings.migrates_on_start:
         await ensure_indexes(database, catalog.concepts.values())
-
-
-def _no_reader() -> Reader:
-    raise MemqlError(Code.INTERNAL, "the system actor passes every row rule, so no rule should need the graph")

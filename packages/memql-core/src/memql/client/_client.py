@@ -15,7 +15,6 @@ from memql.client._codec import call_text, plain_arguments
 from memql.client._credentials import TokenSource
 from memql.client._families import Automations, Node, Policies, Sense, Tools
 from memql.client._models import SI
-from memql.client._reads import is_read
 from memql.client._session import Session
 from memql.client._subscription import EventStream, Subscription
 from memql.client._target import parse_target
@@ -94,16 +93,19 @@ class Client:
         variables: Mapping[str, Any] | None = None,
         *,
         client_id: str | None = None,
+        cursor: str | None = None,
         timeout: float | None = None,
     ) -> Result:
         """Run raw query text.
 
         :param variables: the values of ``$name`` in the text; they are bound, never pasted.
         :param client_id: an id that the result's meta echoes.
+        :param cursor: of the meta of the page before: the next page of the same text with the same variables.
         :param timeout: seconds; the client's time limit unless given.
         :raises MemqlError: as for :meth:`query`.
         """
-        request = QueryRequest(query=text, variables=plain_arguments(variables or {}), client_id=client_id or "")
+        plain = plain_arguments(variables or {})
+        request = QueryRequest(query=text, variables=plain, client_id=client_id or "", cursor=cursor or "")
         return await self._run(request, None, timeout)
 
     async def pages(self, name: str, /, *, page_size: int = 200, **args: Any) -> AsyncIterator[Row]:
@@ -115,18 +117,17 @@ class Client:
         if page_size < 1:
             raise MemqlError(Code.INVALID_ARGUMENT, f"page_size is {page_size}; it must be at least 1")
         text, variables = call_text(name, plain_arguments(args))
-        query = f"paginate({text}, {page_size})"
+        request = QueryRequest(query=f"paginate({text}, {page_size})", variables=variables)
         while True:
-            page = await self._run(QueryRequest(query=query, variables=variables), True, None)
+            page = await self._run(request, True, None)
             for row in page.rows:
                 yield row
             if not page.meta.has_more:
                 return
-            query = f'paginate({text}, {page_size}, "{page.meta.cursor}")'
+            request.cursor = page.meta.cursor
 
     async def _run(self, request: QueryRequest, read: bool | None, timeout: float | None) -> Result:
-        safe = is_read(request.query) if read is None else read
-        return Result(await self._session.rows(request, read=safe, timeout=timeout))
+        return Result(await self._session.rows(request, read=read, timeout=timeout))
 
     # --- subscriptions ---
 

@@ -45,6 +45,8 @@ class LinkLostError(Exception):
 
 
 class _Pending(Protocol):
+    sent: bool
+
     def accept(self, frame: Frame) -> bool:
         """Take one frame; True when the request is finished."""
         ...
@@ -58,6 +60,7 @@ class _Reply(abc.ABC, Generic[_T]):
     """A request whose answer is one value."""
 
     def __init__(self) -> None:
+        self.sent = False
         self.future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
     @abc.abstractmethod
@@ -114,6 +117,7 @@ class Flow:
     """A request that is answered by frames until ``is_last`` says so; read them from ``frames``."""
 
     def __init__(self, is_last: Callable[[Frame], bool]) -> None:
+        self.sent = False
         self._is_last = is_last
         self._send, self.frames = _frame_buffer()
         self.error: Exception | None = None
@@ -162,17 +166,16 @@ class Link:
         self._on_push = on_push
         self._on_end = on_end
         self._pending: dict[str, _Pending] = {}
-        self._unsent: set[str] = set()
         self._ids = itertools.count(1)
         self._slots = asyncio.Semaphore(_MAX_INFLIGHT)
-        self._outbox: deque[tuple[str, bytes]] = deque()
-        self._posted = asyncio.Event()
+        self._outbox: deque[tuple[_Pending | None, bytes]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._posted = self._loop.create_future()
         self._listening = anyio.CancelScope()
         self._patience: float | None = None
         self._heard = 0.0
         self._watch: asyncio.TimerHandle | None = None
-        self._idle = anyio.Event()
-        self._idle.set()
+        self._idle: anyio.Event | None = None
         self.ended = anyio.Event()
         """Set when the stream is gone."""
         self.error: MemqlError | None = None
@@ -209,14 +212,11 @@ class Link:
         :raises MemqlError: the server's error, or ``TIMEOUT``.
         :raises LinkLostError: when the stream ended first.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        await self._take_slot(timeout)
+        left = await self._take_slot(timeout)
         request_id = self._begin(pending)
-        expiry = loop.call_at(deadline, self._expire, pending, request_id, timeout)
+        expiry = self._loop.call_later(left, self._expire, pending, request_id, timeout)
         try:
-            left = max(deadline - loop.time(), 0.001)
-            self._post(request_id, encode_payload(name, request_id, encode(request_id), left))
+            self._post(pending, encode_payload(name, request_id, encode(request_id), left))
             return await pending.future
         except asyncio.CancelledError:
             self._cancel(request_id)
@@ -227,10 +227,10 @@ class Link:
 
     async def open_flow(self, flow: Flow, encode: Callable[[str], bytes], name: str, timeout: float) -> str:
         """Send a payload whose answers go to ``flow``; end it with :meth:`close_flow`."""
-        await self._take_slot(timeout)
+        left = await self._take_slot(timeout)
         request_id = self._begin(flow)
         try:
-            self._post(request_id, encode_payload(name, request_id, encode(request_id), timeout))
+            self._post(flow, encode_payload(name, request_id, encode(request_id), left))
         except BaseException:
             self._finish(request_id)
             raise
@@ -273,8 +273,7 @@ class Link:
         """Send a message that wants no answer; one that finds the outbox full is dropped with the stream's
         load."""
         if not self.ended.is_set() and len(self._outbox) < _OUTBOX:
-            message_id = self._next_id()
-            self._put(message_id, encode_message(message_id, message))
+            self._put(None, encode_message(self._next_id(), message))
 
     async def wait_idle(self, timeout: float) -> None:
         """Wait until no request is open, at most ``timeout`` seconds."""
@@ -296,43 +295,45 @@ class Link:
             raise LinkLostError(self._lost_error(), sent=False)
         request_id = self._next_id()
         self._pending[request_id] = pending
-        self._unsent.add(request_id)
         return request_id
 
     def _finish(self, request_id: str) -> None:
         self._pending.pop(request_id, None)
-        self._unsent.discard(request_id)
         self._slots.release()
-        if not self._pending:
+        if self._idle is not None and not self._pending:
             self._idle.set()
 
-    async def _take_slot(self, timeout: float) -> None:
+    async def _take_slot(self, timeout: float) -> float:
+        """Wait for a place; what is left of the time then."""
         if not self._slots.locked():
             await self._slots.acquire()  # at once
-            return
+            return timeout
+        deadline = self._loop.time() + timeout
         try:
             async with asyncio.timeout(timeout):
                 await self._slots.acquire()
         except TimeoutError:
             raise _timed_out(timeout) from None
+        return max(deadline - self._loop.time(), 0.001)
 
     def _expire(self, pending: _Pending, request_id: str, timeout: float) -> None:
         if request_id in self._pending:
             self._cancel(request_id)
             pending.fail(_timed_out(timeout))
 
-    def _post(self, request_id: str, envelope: bytes) -> None:
+    def _post(self, pending: _Pending, envelope: bytes) -> None:
         if self.ended.is_set():
             raise LinkLostError(self._lost_error(), sent=False)
         if len(self._outbox) >= _OUTBOX:
             raise MemqlError(
                 Code.RESOURCE_EXHAUSTED, f"{_OUTBOX} messages wait to be sent; the server takes them too slowly"
             )
-        self._put(request_id, envelope)
+        self._put(pending, envelope)
 
-    def _put(self, message_id: str, envelope: bytes) -> None:
-        self._outbox.append((message_id, envelope))
-        self._posted.set()
+    def _put(self, pending: _Pending | None, envelope: bytes) -> None:
+        self._outbox.append((pending, envelope))
+        if not self._posted.done():
+            self._posted.set_result(None)
 
     def _cancel(self, request_id: str) -> None:
         if request_id:
@@ -340,15 +341,16 @@ class Link:
 
     async def _write(self) -> None:
         while True:
-            await self._posted.wait()
-            self._posted.clear()
+            await self._posted
             while self._outbox:
-                request_id, envelope = self._outbox.popleft()
-                self._unsent.discard(request_id)
+                pending, envelope = self._outbox.popleft()
+                if pending is not None:
+                    pending.sent = True
                 await self._transport.send(envelope)
+            self._posted = self._loop.create_future()
 
     async def _read(self) -> None:
-        now = asyncio.get_running_loop().time
+        now = self._loop.time
         with self._listening:
             while True:
                 data = await self._transport.receive()
@@ -366,12 +368,11 @@ class Link:
         assert self._patience is not None
         if self.ended.is_set():
             return
-        loop = asyncio.get_running_loop()
         due = self._heard + self._patience
-        if due <= loop.time():
+        if due <= self._loop.time():
             self._listening.cancel()
         else:
-            self._watch = loop.call_at(due, self._check_silence)
+            self._watch = self._loop.call_at(due, self._check_silence)
 
     def _dispatch(self, frame: Frame) -> None:
         pending = self._pending.get(frame.correlate_to) if frame.correlate_to else None
@@ -388,13 +389,14 @@ class Link:
     def _end(self) -> None:
         self.ended.set()
         self._on_end(self)
-        self._idle.set()
+        if self._idle is not None:
+            self._idle.set()
         self._outbox.clear()
         if self._watch is not None:
             self._watch.cancel()
         pending, self._pending = self._pending, {}
-        for request_id, waiting in pending.items():
-            waiting.fail(LinkLostError(self._lost_error(), sent=request_id not in self._unsent))
+        for waiting in pending.values():
+            waiting.fail(LinkLostError(self._lost_error(), sent=waiting.sent))
 
 
 def _timed_out(timeout: float) -> MemqlError:

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from memql.client._codec import decode_event
 from memql.client._credentials import Credentials, TokenSource
 from memql.client._link import Flow, Link, LinkLostError, MessageReply, RowsReply
+from memql.client._reads import is_read
 from memql.client._subscription import Subscription
 from memql.client._target import Target
 from memql.client._transport import open_transport
@@ -119,18 +120,23 @@ class Session:
             return bytes(message)
 
         return await self._retrying(
-            lambda link, limit: link.request(MessageReply(), name, encode, limit), read, timeout
+            lambda link, limit: link.request(MessageReply(), name, encode, limit), lambda: read, timeout
         )
 
-    async def rows(self, request: QueryRequest, *, read: bool, timeout: float | None) -> list[bytes]:
-        """Run a query and give back its chunks; errors as for :meth:`ask`."""
+    async def rows(self, request: QueryRequest, *, read: bool | None, timeout: float | None) -> list[bytes]:
+        """Run a query and give back its chunks; errors as for :meth:`ask`.
+
+        :param read: as for :meth:`ask`; None to tell by the text.
+        """
 
         def encode(request_id: str) -> bytes:
             request.request_id = request_id
             return request.encode()
 
         return await self._retrying(
-            lambda link, limit: link.request(RowsReply(), "execute_query", encode, limit), read, timeout
+            lambda link, limit: link.request(RowsReply(), "execute_query", encode, limit),
+            lambda: is_read(request.query) if read is None else read,
+            timeout,
         )
 
     async def open_flow(
@@ -151,23 +157,30 @@ class Session:
             flow.close()
             raise lost.error from None
 
-    async def _retrying(self, attempt: Callable[[Link, float], Awaitable[_R]], read: bool, timeout: float | None) -> _R:
+    async def _retrying(
+        self, attempt: Callable[[Link, float], Awaitable[_R]], read: Callable[[], bool], timeout: float | None
+    ) -> _R:
         now = asyncio.get_running_loop().time
-        deadline = now() + (self.timeout if timeout is None else timeout)
-        tries = 0
-        while True:
-            tries += 1
-            link = await self._connected(deadline - now())
-            try:
-                return await attempt(link, max(deadline - now(), 0.001))
-            except LinkLostError as lost:
-                again = (read or not lost.sent) and tries < 2
-                if not again or now() >= deadline:
-                    raise lost.error from None
+        left = self.timeout if timeout is None else timeout
+        deadline = now() + left
+        try:
+            return await attempt(self._link_up or await self._connected(left), left)
+        except LinkLostError as lost:
+            if (lost.sent and not read()) or now() >= deadline:
+                raise lost.error from None
+        link = await self._connected(deadline - now())
+        try:
+            return await attempt(link, max(deadline - now(), 0.001))
+        except LinkLostError as lost:
+            raise lost.error from None
+
+    @property
+    def _link_up(self) -> Link | None:
+        return self._link if self.status == "connected" else None
 
     async def _connected(self, patience: float) -> Link:
-        if self.status == "connected" and self._link is not None:
-            return self._link
+        if (link := self._link_up) is not None:
+            return link
         try:
             with anyio.fail_after(max(patience, 0)):
                 while self.status != "connected":

@@ -155,11 +155,27 @@ class _Frame(msgspec.Struct, rename="camel"):
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 
 
+def _joined(frames: Sequence[bytes]) -> _Frame:
+    if len(frames) == 1:
+        return _decode_frame(frames[0])
+    whole = _Frame()
+    for frame in map(_decode_frame, frames):
+        whole.nodes.extend(frame.nodes)
+        whole.edges.extend(frame.edges)
+        whole.root_ids.extend(frame.root_ids)
+        whole.data.extend(frame.data)
+        whole.meta.update(frame.meta)
+    return whole
+
+
 class Result:
     """The outcome of one call, from one or more frames of JSON."""
 
     def __init__(self, frames: Sequence[bytes]) -> None:
         self._frames = tuple(frames)
+        self._frame: _Frame | None = None
+        self._nodes: list[Row] | None = None
+        self._rows: list[Row] | None = None
 
     @property
     def raw(self) -> tuple[bytes, ...]:
@@ -168,23 +184,18 @@ class Result:
         """
         return self._frames
 
-    @cached_property
+    @property
     def _decoded(self) -> _Frame:
-        if len(self._frames) == 1:
-            return _decode_frame(self._frames[0])
-        whole = _Frame()
-        for frame in map(_decode_frame, self._frames):
-            whole.nodes.extend(frame.nodes)
-            whole.edges.extend(frame.edges)
-            whole.root_ids.extend(frame.root_ids)
-            whole.data.extend(frame.data)
-            whole.meta.update(frame.meta)
-        return whole
+        if self._frame is None:
+            self._frame = _joined(self._frames)
+        return self._frame
 
-    @cached_property
+    @property
     def nodes(self) -> list[Row]:
         """The nodes of a bundle: the matches and what was traversed from them."""
-        return [Row(node) for node in self._decoded.nodes]
+        if self._nodes is None:
+            self._nodes = list(map(Row, self._decoded.nodes))
+        return self._nodes
 
     @cached_property
     def edges(self) -> list[Edge]:
@@ -195,25 +206,30 @@ class Result:
 
     @property
     def root_ids(self) -> list[str]:
-        """The ids of the matches, in order."""
-        return self._decoded.root_ids
+        """The ids of the matches, in order; a frame that leaves them out has no other nodes."""
+        return self._decoded.root_ids or [node["id"] for node in self._decoded.nodes if "id" in node]
 
     @property
     def data(self) -> list[Any]:
         """The shaped values, in order."""
         return self._decoded.data
 
-    @cached_property
+    @property
     def rows(self) -> list[Row]:
         """The matches: shaped rows if the query has a shape, else the root nodes. A bare value is
         ``{"value": v}``.
         """
-        if self._decoded.data:
-            return [Row(item) if isinstance(item, dict) else Row({"value": item}) for item in self._decoded.data]
-        if not self._decoded.root_ids or len(self._decoded.root_ids) == len(self._decoded.nodes):
+        if self._rows is None:
+            self._rows = self._matches(self._decoded)
+        return self._rows
+
+    def _matches(self, frame: _Frame) -> list[Row]:
+        if frame.data:
+            return [Row(item) if isinstance(item, dict) else Row({"value": item}) for item in frame.data]
+        if not frame.root_ids or len(frame.root_ids) == len(frame.nodes):
             return self.nodes
         by_id = {node["id"]: node for node in self.nodes}
-        return [by_id[root] for root in self._decoded.root_ids if root in by_id]
+        return [by_id[root] for root in frame.root_ids if root in by_id]
 
     def single(self) -> Row:
         """The one row.

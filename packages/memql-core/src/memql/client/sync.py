@@ -181,10 +181,11 @@ class Client:
         variables: Mapping[str, Any] | None = None,
         *,
         client_id: str | None = None,
+        cursor: str | None = None,
         timeout: float | None = None,
     ) -> Result:
         """Run raw query text; see :meth:`memql.client.Client.execute`."""
-        return self._call(self._client.execute, text, variables, client_id=client_id, timeout=timeout)
+        return self._call(self._client.execute, text, variables, client_id=client_id, cursor=cursor, timeout=timeout)
 
     def pages(self, name: str, /, *, page_size: int = 200, **args: Any) -> Iterator[Row]:
         """Every row of a named query, fetched page by page."""

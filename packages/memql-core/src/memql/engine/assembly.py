@@ -9,11 +9,14 @@ from functools import partial
 from typing import Any, Final
 
 from memql.auth import system
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
 from memql.engine.engine import Engine, Executors
+from memql.engine.freshness import Freshness
 from memql.engine.introspection import introspection
-from memql.engine.logic import Publisher, Runner
-from memql.engine.read import GraphReader
+from memql.engine.logic import Policies, PolicyRecords, Publisher, Runner
+from memql.engine.read import GraphReader, Listings
+from memql.engine.read.cursors import CursorCodec
 from memql.engine.tools.builtins import Builtins
 from memql.engine.tools.dispatch import Dispatcher
 from memql.engine.tools.model_ports import Credential, CredentialLookup, KeySource
@@ -24,6 +27,7 @@ from memql.engine.write import GraphWriter
 from memql.engine.write.preview import Preview
 from memql.engine.write.variables import ValueStore
 from memql.events.event import Event
+from memql.events.masking import SecretMask
 from memql.events.outbox import Outbox
 from memql.graph.database import Database
 from memql.lang.catalog import Catalog
@@ -59,6 +63,9 @@ def build_engine(
     :param model_defaults: the provider or routing policy of a modality when a call names none.
     """
 
+    signing_key = cursor_key or secrets.token_bytes(32)
+    cache = AnswerCache()
+
     def executors(engine: Engine) -> Executors:
         def current() -> Catalog:
             return engine.catalog
@@ -72,16 +79,17 @@ def build_engine(
         reader = GraphReader(
             database,
             current,
-            signing_key=cursor_key or secrets.token_bytes(32),
+            signing_key=signing_key,
             max_results=max_results,
             load_tables=tables,
             ask_model=ask_model,
+            cache=cache,
         )
 
         def published(event: Event) -> None:
             # Before anyone who hears of the write asks again.
             if event.topic.startswith("graph."):
-                reader.evict(str(event.payload.get("concept", "")))
+                cache.evict(str(event.payload.get("concept", "")))
             publish(event)
 
         writer: GraphWriter = GraphWriter(
@@ -94,20 +102,29 @@ def build_engine(
             defaults=model_defaults,
             publish=published,
         )
-        logic = Runner(
-            engine, database, Publisher(Outbox(database, node), published), tables=writer.tables, models=models
+        policies = Policies(
+            engine,
+            writer.tables,
+            records=PolicyRecords(writer.create, SecretMask(current)),
+            cache=cache,
+            reads=reader.concepts_of,
         )
+        publisher = Publisher(Outbox(database, node), published)
+        logic = Runner(engine, database, publisher, tables=writer.tables, models=models, policies=policies)
         builtins = Builtins(introspection(current, Preview(writer, database)))
         register_standard(builtins)
         return Executors(
             reader=reader,
+            listings=Listings(current, CursorCodec(signing_key), max_results),
             writer=writer,
             logic=logic,
-            policies=logic.policies,
+            policies=policies,
             builtins=builtins,
             models=models,
             tools=Dispatcher(current, engine.invoke, engine.run),
             values=ValueStore(writer, database, master_key),
+            cache=cache,
+            freshness=Freshness(database, cache),
         )
 
     return Engine(catalog, executors)

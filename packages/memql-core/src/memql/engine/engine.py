@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -16,9 +16,13 @@ import msgspec
 
 from memql.auth import Actor
 from memql.engine.access import RateLimiter, authorize_call, require_account, require_raw, require_raw_read
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
+from memql.engine.freshness import Freshness
 from memql.engine.logic import Policies
 from memql.engine.ports import LogicRunner, Reader
+from memql.engine.read import Listings
+from memql.engine.read.directives import CURSOR, continued, take_apart
 from memql.engine.readable import ReadableRows
 from memql.engine.result import Meta, Result
 from memql.engine.tools.builtins import Builtins
@@ -38,6 +42,7 @@ __all__ = ["DEFAULT_TIMEOUT", "Engine", "Executors"]
 DEFAULT_TIMEOUT = 30.0
 """Seconds a call may take unless ``@timeout`` or the caller says otherwise."""
 MAX_TIMEOUT = 300.0
+_CALLS = (ast.CallRead, ast.DirectiveRead)
 
 Target: TypeAlias = Query | Mutation | Logic | Builtin
 
@@ -47,6 +52,7 @@ class Executors:
     """The parts behind the facade, one per kind of construct."""
 
     reader: Reader
+    listings: Listings
     writer: GraphWriter
     logic: LogicRunner
     policies: Policies
@@ -54,6 +60,8 @@ class Executors:
     models: Models
     tools: Dispatcher
     values: ValueStore
+    cache: AnswerCache
+    freshness: Freshness
 
 
 class Engine:
@@ -67,6 +75,7 @@ class Engine:
         self._limiter = RateLimiter()
         parts = executors(self)
         self.reader = parts.reader
+        self.listings = parts.listings
         self.writer = parts.writer
         self.logic = parts.logic
         self.policies = parts.policies
@@ -74,6 +83,8 @@ class Engine:
         self.models = parts.models
         self.tools = parts.tools
         self.values = parts.values
+        self.cache = parts.cache
+        self.freshness = parts.freshness
         self.readable = ReadableRows(parts.reader)
 
     @property
@@ -94,11 +105,13 @@ class Engine:
         actor: Actor,
         variables: Mapping[str, Any] | None = None,
         client_id: str = "",
+        cursor: str = "",
         timeout: float | None = None,
         context: RequestContext | None = None,
     ) -> Result:
         """Run raw text (spec "Raw query language").
 
+        :param cursor: of the meta of a page: the next page of the same query, with the same values.
         :param timeout: seconds; bounded by 300.
         :raises MemqlError: with any code; nothing else escapes but cancellation.
         """
@@ -107,8 +120,8 @@ class Engine:
         ctx = context or RequestContext(actor=actor, variables=variables or {}, client_id=client_id)
         target = self._target(request.operation)
         limit = timeout or (target.annotations.timeout if target else None) or DEFAULT_TIMEOUT
-        async with _Deadline(limit, target.name if target else "the query"):
-            result = await self._run(request, target, ctx)
+        with _Deadline(limit, target.name if target else "the query"):
+            result = await self._run(request, target, ctx, cursor)
         return _finish(result, started, ctx)
 
     async def call(
@@ -128,7 +141,7 @@ class Engine:
         started = time.perf_counter()
         target = self.lookup(name)
         ctx = context or RequestContext(actor=actor, client_id=client_id)
-        async with _Deadline(timeout or target.annotations.timeout or DEFAULT_TIMEOUT, name):
+        with _Deadline(timeout or target.annotations.timeout or DEFAULT_TIMEOUT, name):
             result = await self._call(target, args or {}, ctx)
         return _finish(result, started, ctx)
 
@@ -182,28 +195,29 @@ class Engine:
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _target(self, operation: object) -> Target | None:
-        while isinstance(operation, ast.DirectiveRead):
-            operation = operation.read
-        if not isinstance(operation, ast.CallRead) or not isinstance(operation.call.callee, ast.Name):
+        core = _core_of(operation)
+        if not isinstance(core, ast.CallRead) or not isinstance(core.call.callee, ast.Name):
             return None
-        name = operation.call.callee.name
+        name = core.call.callee.name
         return None if self.builtins.is_introspection(name) else self.lookup(name)
 
-    async def _run(self, request: ast.Request, target: Target | None, ctx: RequestContext) -> Result:
+    async def _run(self, request: ast.Request, target: Target | None, ctx: RequestContext, cursor: str = "") -> Result:
         operation = request.operation
-        if isinstance(operation, ast.InsertRequest | ast.UpdateRequest | ast.DeleteRequest):
-            require_raw(ctx, f"a raw {type(operation).__name__.removesuffix('Request').lower()}")
-            return await self.writer.request(operation, ctx)
-        if target is None:
-            if isinstance(operation, ast.CallRead):
-                require_account(ctx)
-                return await self.builtins.introspect(operation.call, ctx)
-            require_raw_read(ctx, operation)
-            return await self.reader.read(operation, dict(request.lets), ctx)
         if isinstance(target, Query):
+            assert isinstance(operation, _CALLS)
             authorize_call(target, ctx)
             self._count(target, ctx)
-            return await self.reader.read(operation, dict(request.lets), ctx)
+            return await self.reader.read(operation, {}, ctx, cursor=cursor)
+        if isinstance(operation, ast.InsertRequest | ast.UpdateRequest | ast.DeleteRequest):
+            _refuse_cursor(cursor)
+            require_raw(ctx, f"a raw {type(operation).__name__.removesuffix('Request').lower()}")
+            return await self.writer.request(operation, ctx)
+        if isinstance(target, Builtin) or self._introspects(operation):
+            return await self._listing(operation, target, ctx, cursor)
+        if target is None:
+            require_raw_read(ctx, operation)
+            return await self.reader.read(operation, dict(request.lets), ctx, cursor=cursor)
+        _refuse_cursor(cursor)
         if isinstance(operation, ast.DirectiveRead):
             raise MemqlError(
                 Code.SYNTAX_ERROR,
@@ -213,6 +227,31 @@ class Engine:
         assert isinstance(operation, ast.CallRead)
         args = self.builtins.call_arguments(operation.call, ctx)
         return await self._call(target, args, ctx)
+
+    async def _listing(self, operation: ast.Read, target: Target | None, ctx: RequestContext, cursor: str) -> Result:
+        """Run a builtin or an introspection call, with the directives around it."""
+        listing = take_apart(operation)
+        assert isinstance(listing.core, ast.CallRead)
+        call, bare = listing.core.call, listing.core is operation and not cursor
+        if cursor:
+            listing = continued(listing, self.listings.max_results)
+            ctx = replace(ctx, variables={**ctx.variables, CURSOR: cursor})
+        self.listings.check(listing)
+        args = self.builtins.call_arguments(call, ctx)
+        if target is None:
+            require_account(ctx)
+            result = await self.builtins.introspect(call, ctx)
+        else:
+            result = await self._call(target, args, ctx)
+        return result if bare else self.listings.directed(result, listing, args, ctx)
+
+    def _introspects(self, operation: object) -> bool:
+        core = _core_of(operation)
+        return (
+            isinstance(core, ast.CallRead)
+            and isinstance(core.call.callee, ast.Name)
+            and self.builtins.is_introspection(core.call.callee.name)
+        )
 
     async def _call(self, target: Target, args: Any, ctx: RequestContext) -> Result:
         authorize_call(target, ctx)
@@ -228,6 +267,18 @@ class Engine:
     def _count(self, target: Target, ctx: RequestContext) -> None:
         if target.annotations.rate_limit and not ctx.inner:
             self._limiter.check(target.name, target.annotations.rate_limit, ctx.actor)
+
+
+def _core_of(operation: object) -> object:
+    """What the directives of a request go around."""
+    while isinstance(operation, ast.DirectiveRead):
+        operation = operation.read
+    return operation
+
+
+def _refuse_cursor(cursor: str) -> None:
+    if cursor:
+        raise MemqlError(Code.INVALID_ARGUMENT, "only reads have pages; a cursor goes with the query it came from")
 
 
 def unknown_function(catalog: Catalog, name: str) -> MemqlError:
@@ -258,7 +309,7 @@ def to_result(value: Any) -> Result:
         if value and all(_is_node(item) for item in value):
             return Result(
                 nodes=[encode(item) for item in value],
-                root_ids=[item["id"] for item in value if "id" in item],
+                roots=len(value) if all("id" in item for item in value) else 0,
                 meta=Meta(count=len(value)),
             )
         return Result(data=[encode(item) for item in value], meta=Meta(count=len(value)))
@@ -270,42 +321,42 @@ def _is_node(item: Any) -> bool:
 
 
 def _finish(result: Result, started: float, ctx: RequestContext) -> Result:
-    """The result with what only the facade knows; the given one may be kept by a cache and stays as it is."""
-    known = result.meta
-    meta = Meta(
-        count=known.count,
-        has_more=known.has_more,
-        cursor=known.cursor,
-        took=int((time.perf_counter() - started) * 1000),
-        client_id=ctx.client_id,
-        server_id=known.server_id,
-        version=known.version,
-    )
-    return Result(nodes=result.nodes, edges=result.edges, root_ids=result.root_ids, data=result.data, meta=meta)
+    """The result with what only the facade knows."""
+    result.meta.took = int((time.perf_counter() - started) * 1000)
+    result.meta.client_id = ctx.client_id
+    return result
 
 
 class _Deadline:
     """Bound a call; the expiry is a coded error that names what ran.
 
-    ``asyncio.timeout`` costs a third of an anyio scope, which every point query would feel.
+    ``asyncio.timeout`` with less around it, as every point query feels what stands here: one timer, which cancels the
+    task once, and takes that back when nobody else cancelled it as well.
     """
 
-    __slots__ = ("_name", "_seconds", "_timeout")
+    __slots__ = ("_before", "_expired", "_name", "_seconds", "_task", "_timer")
 
     def __init__(self, seconds: float, name: str) -> None:
         self._seconds = min(seconds, MAX_TIMEOUT)
         self._name = name
-        self._timeout = asyncio.timeout(self._seconds)
+        self._expired = False
 
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._before = task.cancelling()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, traceback)
-        except TimeoutError as expired:
+        self._timer.cancel()
+        if self._expired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise MemqlError(
                 Code.TIMEOUT, f"{self._name} did not finish within {self._seconds:g} s", retryable=True
-            ) from expired
+            ) from error
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()

@@ -168,7 +168,7 @@ def _nodes(name: str, payloads: list[dict[str, Any]]) -> Result:
         msgspec.json.encode({"id": id_, "concept": concept, "type": "object", "payload": payload})
         for id_, payload in zip(ids, payloads, strict=True)
     ]
-    return Result(nodes=nodes, root_ids=ids, meta=Meta(count=len(nodes)))
+    return Result(nodes=nodes, roots=len(nodes), meta=Meta(count=len(nodes)))
 
 
 def _concept(concept: Concept) -> dict[str, Any]:

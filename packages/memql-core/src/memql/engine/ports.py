@@ -20,8 +20,10 @@ __all__ = ["BuiltinExecutor", "Callables", "LogicRunner", "Reader", "Writer"]
 class Reader(Protocol):
     """Runs reads: raw filters, named queries, directives, templates."""
 
-    async def read(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> Result:
-        """Run a raw read, a named query with or without directives around it included."""
+    async def read(
+        self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext, *, cursor: str = ""
+    ) -> Result:
+        """Run a raw read, a named query with or without directives around it included; from ``cursor`` on."""
         ...
 
     async def query(self, query: Query, args: Mapping[str, Any], ctx: RequestContext) -> Result:

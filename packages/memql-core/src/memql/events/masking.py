@@ -1,4 +1,8 @@
-"""Secrets in events: a subscriber of any role may see an event, so the values of ``@secret`` fields never travel."""
+"""What is secret in a row: where ``@secret`` fields stand, and payloads without their values.
+
+A subscriber of any role may see an event, so these values never travel with one; results show them to administrators
+only.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Concept, Field
 
-__all__ = ["MASK", "Mask", "SecretMask"]
+__all__ = ["MASK", "ConceptMask", "Mask", "SecretMask", "secret_paths"]
 
 MASK: Final = "***"
 """What stands in the place of a secret."""
@@ -18,21 +22,20 @@ Mask: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Hides what is secret in the payload of a row of a concept."""
 
 
-class SecretMask:
-    """Masks by the concepts of the tree in force; fits :data:`Mask`."""
+class ConceptMask:
+    """Hides what is secret in payloads of one concept."""
 
-    def __init__(self, catalog: Callable[[], Catalog]) -> None:
-        self._catalog = catalog
-        self._paths: dict[str, tuple[Concept, tuple[tuple[str, ...], ...]]] = {}
+    __slots__ = ("paths",)
 
-    def __call__(self, concept: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The payload with secrets hidden; the same object when the concept has none or is not in the tree."""
-        found = self._catalog().concepts.get(concept)
-        paths = () if found is None else self._secret_paths(found)
-        if not paths:
+    def __init__(self, concept: Concept) -> None:
+        self.paths = secret_paths(concept)
+
+    def __call__(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The payload with secrets hidden; the same object when the concept has none."""
+        if not self.paths:
             return payload
         shown = deepcopy(dict(payload))
-        for path in paths:
+        for path in self.paths:
             holder: Any = shown
             for name in path[:-1]:
                 holder = holder.get(name) if isinstance(holder, dict) else None
@@ -40,21 +43,41 @@ class SecretMask:
                 holder[path[-1]] = MASK
         return shown
 
-    def _secret_paths(self, concept: Concept) -> tuple[tuple[str, ...], ...]:
-        known = self._paths.get(concept.key)
-        if known is not None and known[0] is concept:
-            return known[1]
-        paths = tuple(_paths(concept.fields, ()))
-        self._paths[concept.key] = (concept, paths)
-        return paths
+
+class SecretMask:
+    """Masks by the concepts of the tree in force; fits :data:`Mask`."""
+
+    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+        self._catalog = catalog
+        self._masks: dict[str, tuple[Concept, ConceptMask]] = {}
+
+    def __call__(self, concept: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The payload with secrets hidden; the same object when the concept has none or is not in the tree."""
+        found = self._catalog().concepts.get(concept)
+        return payload if found is None else self._mask_of(found)(payload)
+
+    def _mask_of(self, concept: Concept) -> ConceptMask:
+        known = self._masks.get(concept.key)
+        if known is None or known[0] is not concept:
+            known = self._masks[concept.key] = (concept, ConceptMask(concept))
+        return known[1]
 
 
-def _paths(fields: Sequence[Field], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def secret_paths(concept: Concept) -> tuple[tuple[str, ...], ...]:
+    """The paths of ``@secret`` fields, outermost first. What stands inside a secret block is covered by it, and a list
+    with secrets in its elements is hidden whole."""
+    return tuple(dict.fromkeys(_paths(concept.fields, ())))
+
+
+def _paths(fields: Sequence[Field], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for field in fields:
-        path = (*prefix, field.name)
-        if field.secret:
+        path = (*above, field.name)
+        below = tuple(_paths(_members(field), path))
+        if field.secret or (below and isinstance(field.type, ast.ListType)):
             yield path
-        elif not isinstance(field.type, ast.ListType):
-            yield from _paths(field.fields or (), path)
-            for branch in field.variants.values():
-                yield from _paths(branch, path)
+        else:
+            yield from below
+
+
+def _members(field: Field) -> tuple[Field, ...]:
+    return (*(field.fields or ()), *(member for branch in field.variants.values() for member in branch))

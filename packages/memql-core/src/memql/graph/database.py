@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, TypeAlias, TypeVar, cast
@@ -20,11 +19,15 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from memql.errors import Code, MemqlError
+from memql.graph.exchange import Exchange
 from memql.graph.failures import translate
+from memql.graph.lending import Lending, Loan
+from memql.graph.prepared import execute_prepared, prepared_steps
 
 __all__ = ["Connection", "Database", "DirectConnection", "Params", "Statement", "Work"]
 
@@ -56,6 +59,7 @@ class Database:
 
     def __init__(self, pool: AsyncConnectionPool[Connection], direct_dsn: str, call_timeout: float) -> None:
         self._pool = pool
+        self._lending = Lending()
         self._direct_dsn = direct_dsn
         self._call_timeout = call_timeout
 
@@ -103,6 +107,7 @@ class Database:
             yield database
         finally:
             with anyio.CancelScope(shield=True):
+                await database._return(database._lending.drain())
                 await pool.close()
 
     async def run(self, work: Work[T], *, timeout: float | None = None) -> T:
@@ -117,6 +122,33 @@ class Database:
         """
         call = _Call()
         return await _guarded(call, self._pooled(call, work), self._call_timeout if timeout is None else timeout)
+
+    async def run_prepared(
+        self, statement: bytes, params: Sequence[bytes | None], *, timeout: float | None = None
+    ) -> PGresult:
+        """Run one prepared statement, as :meth:`run` with :func:`~memql.graph.prepared.execute_prepared` does.
+
+        A statement alone needs no task to be cancelled in: when a connection is at hand, this costs little more than
+        the statement.
+        """
+        loan = self._lending.take_quiet()
+        if loan is None:
+            return await self.run(lambda connection: execute_prepared(connection, statement, params), timeout=timeout)
+        limit = self._call_timeout if timeout is None else timeout
+        exchange = Exchange(loan.connection, prepared_steps(loan.connection, statement, params))
+        expired = True
+        try:
+            await exchange.wait(limit)
+            expired = not exchange.over
+        finally:
+            if not exchange.over:
+                await _guarded(_Call(cancellable=False), self._call_off(exchange, loan), _CANCEL_GRACE)
+            elif overdue := self._after_use(loan):
+                await _guarded(_Call(cancellable=False), self._return(overdue), _CANCEL_GRACE)
+        try:
+            return exchange.result()
+        except _FAILURES as error:
+            raise (_too_long(limit) if expired else translate(error)) from error
 
     async def transaction(self, work: Work[T], *, timeout: float | None = None) -> T:
         """Run ``work`` inside one transaction: committed when it returns, rolled back when it raises."""
@@ -169,32 +201,59 @@ class Database:
         return self._pool.get_stats()
 
     async def _pooled(self, call: _Call, work: Work[T]) -> T:
-        connection = await self._acquire()
+        loan = await self._acquire()
         try:
-            return await work(connection)
+            return await work(loan.connection)
         finally:
             call.cancellable = False
-            if connection.pgconn.transaction_status != _IDLE:
-                await _settle(connection)
-            await self._pool.putconn(connection)
+            if loan.connection.pgconn.transaction_status != _IDLE:
+                await _settle(loan.connection)
+            await self._return(self._after_use(loan))
 
-    async def _acquire(self) -> Connection:
+    async def _acquire(self) -> Loan:
         """A pooled connection whose server is there, as far as its socket tells.
 
         An idle connection has nothing to read unless the server said goodbye (or, rarely, sent a notice): only then
         it is asked. The pool's own check would ask every time, and pause for seconds after the second dead one.
         """
         while True:
-            connection = await self._pool.getconn()
+            loan = self._lending.take() or await self._borrow()
             alive = False
             try:
-                alive = not _has_unread(connection) or await _answers(connection)
+                alive = not loan.has_unread() or await _answers(loan.connection)
                 if alive:
-                    return connection
-                await connection.close()
+                    return loan
+                await loan.connection.close()
             finally:
                 if not alive:
-                    await self._pool.putconn(connection)
+                    await self._return([loan])
+
+    async def _borrow(self) -> Loan:
+        self._lending.wanted += 1
+        try:
+            return self._lending.begin(await self._pool.getconn())
+        finally:
+            self._lending.wanted -= 1
+
+    def _after_use(self, loan: Loan) -> list[Loan]:
+        """Keep a connection for the next call; those that are to go back to the pool, a broken one among them."""
+        return self._lending.keep(loan) if loan.connection.pgconn.transaction_status == _IDLE else [loan]
+
+    async def _return(self, loans: Sequence[Loan]) -> None:
+        for loan in loans:
+            await self._pool.putconn(loan.connection)
+
+    async def _call_off(self, exchange: Exchange, loan: Loan) -> None:
+        """Stop a statement on the server and give its connection back; one that does not stop is closed."""
+        try:
+            await loan.connection.cancel_safe(timeout=_CANCEL_GRACE / 3)
+            await exchange.wait(_CANCEL_GRACE / 3)
+        except psycopg.Error:
+            pass  # then it is not over, and the connection goes
+        if not exchange.over:
+            exchange.abandon()
+            await loan.connection.close()
+        await self._return([loan])
 
 
 class DirectConnection:
@@ -249,8 +308,8 @@ class _Call:
 
     __slots__ = ("cancellable",)
 
-    def __init__(self) -> None:
-        self.cancellable = True
+    def __init__(self, *, cancellable: bool = True) -> None:
+        self.cancellable = cancellable
 
 
 async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) -> T:
@@ -264,7 +323,7 @@ async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) ->
     if not task.done():
         await _stop(call, task)
         if task.cancelled() or not task.done() or task.exception() is not None:
-            raise MemqlError(Code.TIMEOUT, f"the database call took longer than {timeout:g} s and was stopped")
+            raise _too_long(timeout)
     try:
         return task.result()
     except _FAILURES as error:
@@ -297,6 +356,10 @@ async def _stop(call: _Call, task: asyncio.Task[Any]) -> None:
         await _end_of(task, _CANCEL_GRACE)
     if task.done() and not task.cancelled():
         task.exception()  # retrieved: the caller learns of the cancellation, not of what it interrupted
+
+
+def _too_long(timeout: float) -> MemqlError:
+    return MemqlError(Code.TIMEOUT, f"the database call took longer than {timeout:g} s and was stopped")
 
 
 async def _settle(connection: Connection) -> None:
@@ -363,13 +426,6 @@ def _decode_json(text: str | bytes) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return json.loads(text)  # numbers beyond a double, which jsonb can hold
-
-
-def _has_unread(connection: Connection) -> bool:
-    """Whether something arrived while the connection was idle; no round trip."""
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 async def _answers(connection: Connection) -> bool:

@@ -59,7 +59,7 @@ def _from_state(error: psycopg.Error) -> MemqlError:
     if state.startswith("53"):
         message = f"the database is out of resources: {text}"
         return MemqlError(Code.RESOURCE_EXHAUSTED, message, details=details)
-    if state.startswith(("22", "54")) or isinstance(error, psycopg.DataError):
+    if state.startswith(("22", "54")) or state == "23514" or isinstance(error, psycopg.DataError):
         return MemqlError(Code.INVALID_ARGUMENT, f"the database refuses a value: {text}", details=details)
     return MemqlError(Code.INTERNAL, f"the database failed: {text}", details=details)
 

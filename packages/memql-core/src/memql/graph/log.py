@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
-from psycopg.pq.abc import PGresult
 
 from memql.graph.database import Connection, Database
 from memql.graph.prepared import execute_prepared
@@ -236,10 +235,10 @@ def _bound(version: NewVersion) -> list[bytes | None]:
 
 
 async def _write(target: Database | Connection, statement: bytes, values: Sequence[bytes | None]) -> Written | None:
-    async def work(connection: Connection) -> PGresult:
-        return await execute_prepared(connection, statement, values)
-
-    rows = await (target.run(work) if isinstance(target, Database) else work(target))
+    if isinstance(target, Database):
+        rows = await target.run_prepared(statement, values)
+    else:
+        rows = await execute_prepared(target, statement, values)
     if not rows.ntuples:
         return None
     moment, seq, previous = (rows.get_value(0, column) for column in range(3))

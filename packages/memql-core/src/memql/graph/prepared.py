@@ -17,11 +17,12 @@ from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-__all__ = ["MAX_STATEMENTS", "execute_prepared"]
+__all__ = ["MAX_STATEMENTS", "execute_prepared", "prepared_steps"]
 
 MAX_STATEMENTS: Final = 256
 """Statements kept per connection; the least recently used one makes room."""
 
+_IDLE = TransactionStatus.IDLE
 _FINE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
@@ -53,20 +54,27 @@ async def execute_prepared(
     :param statement: SQL with ``$1``, ``$2``...; casts say what the parameters are.
     :raises psycopg.Error: what the server refuses.
     """
+    return await connection.wait(prepared_steps(connection, statement, params))
+
+
+def prepared_steps(
+    connection: AsyncConnection[Any], statement: bytes, params: Sequence[bytes | None]
+) -> PQGen[PGresult]:
+    """The same as a generator of psycopg, for those who wait in another way."""
     pgconn = connection.pgconn
-    if pgconn.transaction_status != TransactionStatus.IDLE:
+    if pgconn.transaction_status != _IDLE:
         # A statement that is gone could not be prepared again here: its error would have failed the transaction.
         pgconn.send_query_params(statement, params)
-        return await connection.wait(_result(connection))
+        return (yield from _result(connection))
     statements = _known.get(connection)
     if statements is None:
         statements = _known[connection] = _Statements()
     try:
-        return await connection.wait(_run(connection, statements, statement, params))
+        return (yield from _run(connection, statements, statement, params))
     except psycopg.errors.InvalidSqlStatementName:
         # psycopg discards all statements of a session after a rollback, and so may a pooler between transactions.
         statements.names.clear()
-        return await connection.wait(_run(connection, statements, statement, params))
+        return (yield from _run(connection, statements, statement, params))
 
 
 def _run(

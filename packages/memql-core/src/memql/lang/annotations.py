@@ -158,8 +158,8 @@ ANNOTATIONS: Final[tuple[AnnotationRow, ...]] = (
     _row("QMLUBO", "role", "The caller's role must be at or above the lowest one named.", _MANY),
     _row("QMLB", "permission", "The caller must hold the scope.", _one("string")),
     _row("QMLU", "timeout", "How long one run may take; 30 s unless given.", _one("duration")),
-    _row("QMUO", "rateLimit", "How often one caller may call it.", _named("requests", "int"),
-         _named("per", "duration")),
+    _row("QMUO", "rateLimit", "How often one caller may call it; of an automation also how often its trigger starts "
+         "a run: further ones wait.", _named("requests", "int"), _named("per", "duration")),
     _row("MU", "retry", "How many further attempts after a failure.", _named("count", "int")),
     _row("MU", "audit", "Writes one audit row per run."),
     _row("M", "idempotent", "A repeated call with equal arguments writes nothing new."),
@@ -202,9 +202,10 @@ ANNOTATIONS: Final[tuple[AnnotationRow, ...]] = (
     _row("Y", "preferredRole", "A node role that should make the call.", _one("string"), repeatable=True),
     _row("Y", "tier", "Who may evaluate it: bff policies may be shown to clients.", _one("string", "core", "bff")),
     _row("Y", "frontend_visible", "Clients may evaluate it."),
-    _row("Y", "cacheable", "Its answers may be reused."),
-    _row("Y", "audited", "Each evaluation leaves an audit row."),
-    _row("Y", "traces_persisted", "Each evaluation's trace is stored."),
+    _row("Y", "cacheable", "Its answers are reused per arguments and caller: five minutes, or until what it read is "
+         "written."),
+    _row("Y", "audited", "Each answer leaves an audit row."),
+    _row("Y", "traces_persisted", "Each evaluation's trace is stored, without secrets: `v1:platform:policyTrace`."),
     _row("Y", "returns_trace", "The answer carries its trace."),
     _row("D", "scope", "One row, or one for each user.", _one("string", "global", "perUser")),
 )  # fmt: skip

@@ -234,6 +234,7 @@ async def _open_engine(
             "embedding": settings.default_embedding_provider,
         },
     )
+    stack.enter_context(bus.tap(engine.freshness.heard))
     await Seeder(engine.writer, database, catalog).apply()
     automations = Automations(
         database=database,
@@ -284,6 +285,7 @@ async def _open_server(stack: AsyncExitStack, node: Node, identity: NodeIdentity
     )
     components = [
         Component("seeds", node.seed_new_users),
+        Component("cache", node.engine.freshness.run),
         *(component for role in played for component in role.components(services)),
     ]
     for name in ("database", "engine", "automations", "server"):

@@ -25,7 +25,7 @@ class QueryGate:
         self.limited = running is not None
         self.entered = 0
         self._capacity = (running or 0) + limits.queued_queries
-        self._slots = anyio.Semaphore(running) if running else None
+        self._slots = anyio.Semaphore(running, fast_acquire=True) if running else None
 
     def enter(self) -> None:
         """Take a place.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -91,6 +92,8 @@ async def _read_all(
             return None
         try:
             session.receive(data)
+            # Let the request begin before asking gRPC for the next one: then the database works meanwhile.
+            await asyncio.sleep(0)
         except BadFrameError as error:
             session.refuse_frame(error)
             now = time.monotonic()

@@ -50,6 +50,7 @@ class QueryGateway:
                 actor=principal.actor,
                 variables=query.variables,
                 client_id=query.client_id,
+                cursor=query.cursor,
                 timeout=QUERY_SECONDS,
             )
         except Exception as error:

@@ -61,9 +61,10 @@ class Engine(Protocol):
         actor: Actor,
         variables: Mapping[str, Any] | None = None,
         client_id: str = "",
+        cursor: str = "",
         timeout: float | None = None,
     ) -> Result:
-        """Run raw text; raises MemqlError."""
+        """Run raw text, from a page's cursor on if one is given; raises MemqlError."""
         ...
 
     async def may_read(self, event: Event, actor: Actor) -> bool:

@@ -18,11 +18,11 @@ __all__ = ["to_message"]
 def to_message(result: EngineResult) -> Result:
     """The generated ``Result``; empty parts stay unset."""
     bundle = None
-    if result.nodes or result.edges or result.root_ids:
+    if result.nodes or result.edges:
         bundle = GraphBundle(
             nodes=[_node(node) for node in result.decoded_nodes()],
             edges=[_edge(edge) for edge in map(decode, result.edges)],
-            root_ids=list(result.root_ids),
+            root_ids=result.root_ids,
         )
     return Result(bundle=bundle, data=[to_value(value) for value in result.decoded_data()], meta=_meta(result.meta))
 

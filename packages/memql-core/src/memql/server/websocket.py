@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -133,7 +134,8 @@ class WebSocketBridge:
             # JSON frames are bytes as well: rows are spliced in without being decoded.
             assert isinstance(frame, bytes)
             try:
-                with anyio.fail_after(seconds):
+                # Most frames go at once: a cancel scope for each would cost more than the frame.
+                async with asyncio.timeout(seconds):
                     await socket.send_frame(frame, WSMsgType.BINARY if codec.binary else WSMsgType.TEXT)
             except TimeoutError as error:
                 await _close(socket, WSCloseCode.INTERNAL_ERROR, "the client does not read")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import anyio
 import pytest
 from ops_system import BOSS, SYSTEM, U1, Ops
@@ -10,6 +13,7 @@ from memql.auth import Actor, guest, local_owner
 from memql.engine.access import RateLimiter
 from memql.engine.context import RequestContext
 from memql.engine.engine import to_result
+from memql.engine.result import Result
 from memql.errors import Code, MemqlError
 from memql.lang.catalog import RateLimit
 
@@ -59,6 +63,18 @@ async def test_variables_are_values_and_never_text(ops: Ops) -> None:
     assert not found.nodes
 
 
+async def test_a_cursor_continues_reads_and_nothing_else(ops: Ops) -> None:
+    page = "paginate(concept==v1:ops:job, 3)"
+    first = await ops.run(page)
+    rest = await ops.engine.execute(page, actor=BOSS, cursor=first.meta.cursor)
+    assert [root[-2:] for root in [*first.root_ids, *rest.root_ids]] == ["j4", "j3", "j2", "j1"]
+    for text in ('mutationDropJob({jobId: "j1"})', "functions()", 'delete("v1:ops:job", id="j1")'):
+        with pytest.raises(MemqlError) as caught:
+            await ops.engine.execute(text, actor=BOSS, cursor=first.meta.cursor)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+    assert await ops.shorts('concept==v1:ops:job;id=="j1"') == ["j1"]
+
+
 async def test_the_client_id_and_the_time_taken_come_back(ops: Ops) -> None:
     result = await ops.engine.execute("count v1:ops:job", actor=BOSS, client_id="c-7")
     assert result.meta.client_id == "c-7"
@@ -88,6 +104,55 @@ async def test_a_builtin_without_its_executor_is_unavailable(ops: Ops) -> None:
         await ops.engine.call("geoDistanceKm", {"origin": "a", "target": "b"}, actor=SYSTEM, context=context)
     assert caught.value.code is Code.UNAVAILABLE
     assert caught.value.details == {"executor": "integration.geo.distanceKm"}
+
+
+async def test_directives_go_around_what_a_builtin_gives(ops: Ops) -> None:
+    context = RequestContext(actor=SYSTEM, inner=True, variables={"n": 2})
+    asked: list[Mapping[str, Any]] = []
+
+    async def places(args: Mapping[str, Any], ctx: RequestContext) -> list[dict[str, Any]]:
+        asked.append(args)
+        names = ("Chur", "Bern", "Aarau")
+        return [{"name": name, "km": number, "at": {"zone": "CET"}} for number, name in enumerate(names)]
+
+    ops.engine.builtins.register("integration.geo.distanceKm", places)
+
+    async def run(text: str, cursor: str = "") -> Result:
+        text = text.replace("places()", 'geoDistanceKm({origin: "a", target: "b"})')
+        return await ops.engine.execute(text, actor=SYSTEM, context=context, cursor=cursor)
+
+    page = 'paginate(select(sort(places(), "payload.name", "asc"), "payload.name", "payload.at.zone"), $n)'
+    first = await run(page)
+    assert first.decoded_data() == [{"name": "Aarau", "at": {"zone": "CET"}}, {"name": "Bern", "at": {"zone": "CET"}}]
+    assert (first.meta.count, first.meta.has_more) == (2, True)
+    assert (await run(page, first.meta.cursor)).decoded_data() == [{"name": "Chur", "at": {"zone": "CET"}}]
+    assert [row["name"] for row in (await run("paginate(places(), 5, 1)")).decoded_data()] == ["Bern", "Aarau"]
+    assert (await run("count(places())")).decoded_data() == [3]
+    assert asked[0] == {"origin": "a", "target": "b"}
+    asked.clear()
+    for text, cursor, code in (
+        ('asOf(places(), "2026-01-01")', "", Code.SYNTAX_ERROR),
+        ('sort(places(), "name")', "", Code.INVALID_ARGUMENT),
+        ("count(places())", first.meta.cursor, Code.INVALID_ARGUMENT),
+    ):
+        with pytest.raises(MemqlError) as caught:
+            await run(text, cursor)
+        assert caught.value.code is code
+    assert asked == []
+    for text in ("paginate(places(), $n)", page.replace("asc", "desc")):
+        with pytest.raises(MemqlError, match="cursor") as caught:
+            await run(text, first.meta.cursor)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+async def test_directives_go_around_what_the_tree_says_about_itself(ops: Ops) -> None:
+    everything = await ops.run('sort(concepts(), "id", "asc")')
+    first = await ops.run('paginate(sort(concepts(), "id", "asc"), 3)')
+    assert first.root_ids == everything.root_ids[:3] == sorted(everything.root_ids)[:3]
+    assert await ops.data("count(concepts())") == [len(everything.nodes)]
+    (node, *_) = (await ops.run('select(concepts(), "payload.concept")')).decoded_nodes()
+    assert set(node) == {"id", "payload"}
+    assert set(node["payload"]) == {"concept"}
 
 
 def test_a_rate_limit_counts_per_caller_in_a_sliding_window() -> None:

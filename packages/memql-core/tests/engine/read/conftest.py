@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from memql.auth import Actor, system
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
 from memql.engine.read import GraphReader
 from memql.engine.result import Result
@@ -67,6 +68,12 @@ concept membership {
 
 @rowAuthz(clusterOwner)
 concept vault { name string }
+
+@rowAuthz(public)
+concept keyring {
+  owner string
+  keys []object { door string  pin string @secret }
+}
 
 @rowAuthz(public)
 concept person {
@@ -161,6 +168,7 @@ class Lab:
     database: Database
     catalog: Catalog
     reader: GraphReader
+    cache: AnswerCache
     clock: datetime = START
     variables: dict[str, Any] = field(default_factory=dict)
 
@@ -194,9 +202,15 @@ class Lab:
     def context(self, actor: Actor = SYSTEM, **variables: Any) -> RequestContext:
         return RequestContext(actor=actor, now=START, variables=variables)
 
-    async def read(self, text: str, actor: Actor = SYSTEM, **variables: Any) -> Result:
+    def sibling(self, *, max_results: int) -> Lab:
+        """The same with a reader that has another largest page."""
+        reader = GraphReader(self.database, lambda: self.catalog, signing_key=KEY, max_results=max_results)
+        return replace(self, reader=reader)
+
+    async def read(self, text: str, actor: Actor = SYSTEM, *, cursor: str = "", **variables: Any) -> Result:
         request = parse_request(text)
-        return await self.reader.read(request.operation, dict(request.lets), self.context(actor, **variables))  # type: ignore[arg-type]
+        ctx = self.context(actor, **variables)
+        return await self.reader.read(request.operation, dict(request.lets), ctx, cursor=cursor)  # type: ignore[arg-type]
 
     async def shorts(self, text: str, actor: Actor = SYSTEM, **variables: Any) -> list[str]:
         result = await self.read(text, actor, **variables)
@@ -224,7 +238,9 @@ def lab_catalog() -> Catalog:
 @pytest.fixture
 async def lab(database: Database, lab_catalog: Catalog) -> Lab:
     await ensure_indexes(database, lab_catalog.concepts.values())
-    return Lab(database, lab_catalog, GraphReader(database, lambda: lab_catalog, signing_key=KEY))
+    cache = AnswerCache()
+    reader = GraphReader(database, lambda: lab_catalog, signing_key=KEY, cache=cache)
+    return Lab(database, lab_catalog, reader, cache)
 
 
 @pytest.fixture

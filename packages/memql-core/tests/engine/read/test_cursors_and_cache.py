@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memql.engine.read.caching import ResultCache
+from memql.engine.caching import AnswerCache
 from memql.engine.read.cursors import CursorCodec
 from memql.engine.result import Result
 from memql.errors import Code, MemqlError
@@ -58,13 +58,13 @@ def test_a_cursor_of_another_query_key_or_order_is_refused() -> None:
 
 def test_kept_results_expire_and_end_with_a_write() -> None:
     now = 0.0
-    cache = ResultCache(clock=lambda: now)
+    cache = AnswerCache(clock=lambda: now)
     result = Result(data=[b"1"])
-    cache.keep(cache.begin("k", ["a", "b"]), result, 1000.0)
+    cache.keep(cache.begin("k"), ["a", "b"], result, 1000.0)
     assert cache.get("k") is result
     cache.evict("b")
     assert cache.get("k") is None
-    cache.keep(cache.begin("k", ["a"]), result, 1000.0)
+    cache.keep(cache.begin("k"), ["a"], result, 1000.0)
     now = 299.0
     assert cache.get("k") is result
     now = 300.0
@@ -72,19 +72,26 @@ def test_kept_results_expire_and_end_with_a_write() -> None:
 
 
 def test_a_result_read_before_a_write_is_not_kept_after_it() -> None:
-    cache = ResultCache()
-    ticket = cache.begin("k", ["a"])
+    cache = AnswerCache()
+    ticket, other = cache.begin("k"), cache.begin("o")
     cache.evict("a")
-    cache.keep(ticket, Result(), 60.0)
+    cache.keep(ticket, ["b", "a"], Result(), 60.0)
+    cache.keep(other, ["b"], Result(), 60.0)
     assert cache.get("k") is None
+    assert cache.get("o") is not None
+    ticket = cache.begin("k")
+    cache.clear()
+    cache.keep(ticket, ["a"], Result(), 60.0)
+    assert cache.get("k") is None
+    assert not len(cache)
 
 
 def test_the_cache_is_bounded_by_entries_and_rows() -> None:
-    cache = ResultCache(max_entries=2, max_rows=10)
+    cache = AnswerCache(max_entries=2, max_size=10)
     for key in "abc":
-        cache.keep(cache.begin(key, ["x"]), Result(), 60.0)
+        cache.keep(cache.begin(key), ["x"], Result(), 60.0)
     assert [cache.get(key) is None for key in "abc"] == [True, False, False]
-    cache.keep(cache.begin("big", ["x"]), Result(data=[b"1"] * 9), 60.0)
+    cache.keep(cache.begin("big"), ["x"], Result(), 60.0, size=10)
     assert [cache.get(key) is None for key in ("b", "c", "big")] == [True, True, False]
 
 
@@ -100,9 +107,9 @@ async def test_reads_under_cache_are_kept_per_caller_until_a_row_is_written(lab:
     await lab.put("v1:lab:sample", "s2", {"alive": True})
     assert await count() == 1
     assert await count(U2) == 2
-    lab.reader.evict("v1:lab:notice")
+    lab.cache.evict("v1:lab:notice")
     assert await count() == 1
-    lab.reader.evict("v1:lab:sample")
+    lab.cache.evict("v1:lab:sample")
     assert await count() == 2
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from memql.errors import Code, MemqlError
 
-from .conftest import START, SYSTEM, Lab
+from .conftest import BOSS, START, SYSTEM, Lab
 
 pytestmark = pytest.mark.anyio
 
@@ -130,6 +130,60 @@ async def test_a_cursor_continues_a_named_query_however_it_was_called(samples: L
     again = "paginate(querySamples({min: 1}), 2, $c)"
     assert await samples.shorts(again, c=first.meta.cursor) == ["s2"]
     assert await samples.shorts("paginate(querySamples(min: $m), $n, $c)", m=1, n=1, c=first.meta.cursor) == ["s2"]
+
+
+async def test_a_cursor_beside_the_text_continues_the_page_as_one_inside_does(samples: Lab) -> None:
+    for text in (
+        f"paginate({ALL}, 3)",
+        f'paginate(sort({ALL},"payload.size"), 3)',
+        f"paginate(history({ALL}), 3)",
+        f'shape(paginate({ALL}, 3), {{n: node("id")}})',
+    ):
+        first = await samples.read(text)
+        rest = await samples.read(text, cursor=first.meta.cursor)
+        whole = await samples.read(text.replace("3)", "4)"))
+        assert [*first.nodes, *rest.nodes] == [*whole.nodes]
+        assert [*first.data, *rest.data] == [*whole.data]
+        assert (first.meta.has_more, rest.meta.has_more, rest.meta.cursor) == (True, False, "")
+
+
+async def test_a_cursor_continues_the_page_that_a_named_query_declares(samples: Lab) -> None:
+    first = await samples.read("querySamples({min: 1, limit: 2})")
+    assert [root[-2:] for root in first.root_ids] == ["s1", "s3"]
+    rest = await samples.read("querySamples({min: 1, limit: 2})", cursor=first.meta.cursor)
+    assert [root[-2:] for root in rest.root_ids] == ["s2"]
+
+
+async def test_the_largest_page_is_continued_where_none_is_named(samples: Lab) -> None:
+    reader = samples.sibling(max_results=3)
+    first = await reader.read(ALL)
+    rest = await reader.read(ALL, cursor=first.meta.cursor)
+    assert [root[-2:] for root in [*first.root_ids, *rest.root_ids]] == ["s4", "s3", "s2", "s1"]
+
+
+async def test_cursors_of_other_reads_callers_and_values_are_refused(samples: Lab) -> None:
+    other = await samples.read(f"paginate({ALL};payload.size==$n, 1)", n=2)
+    first = await samples.read(f"paginate({ALL}, 1)")
+    for text, cursor, actor, given in (
+        (f"paginate({ALL}, 1)", "nonsense", SYSTEM, {}),
+        (f"paginate({ALL}, 1)", first.meta.cursor[:-2] + "AA", SYSTEM, {}),
+        (f"paginate({ALL}, 1)", other.meta.cursor, SYSTEM, {}),
+        (f"paginate({ALL};payload.size==$n, 1)", other.meta.cursor, SYSTEM, {"n": 10}),
+        (f"paginate({ALL}, 1)", first.meta.cursor, BOSS, {}),
+    ):
+        variables: dict[str, Any] = dict(given)
+        with pytest.raises(MemqlError) as caught:
+            await samples.read(text, actor, cursor=cursor, **variables)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+        assert "cursor" in caught.value.message
+
+
+async def test_a_cursor_is_refused_where_there_is_no_page_to_continue(samples: Lab) -> None:
+    first = await samples.read(f"paginate({ALL}, 1)")
+    for text in (f"count({ALL})", f"paginate({ALL}, 1, 1)", f'paginate({ALL}, 1, "{first.meta.cursor}")'):
+        with pytest.raises(MemqlError) as caught:
+            await samples.read(text, cursor=first.meta.cursor)
+        assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 async def test_history_pages_cut_between_versions_of_one_id(versions: Lab) -> None:

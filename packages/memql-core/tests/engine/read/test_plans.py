@@ -24,7 +24,7 @@ async def plan_lines(lab: Lab, text: str, **variables: Any) -> str:
     request = parse_request(text)
     ctx = lab.context(SYSTEM, **variables)
     assert isinstance(request.operation, ast.Read)
-    entry = lab.reader._prepared(request.operation, {}, ctx)
+    entry = lab.reader._prepared(request.operation, {}, ctx, False)
     bound = entry.plan.evaluate(Env.of(ctx))
     statement = bound.statement
     assert statement is not None

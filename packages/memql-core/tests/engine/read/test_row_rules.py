@@ -74,6 +74,14 @@ async def test_secret_fields_are_masked_below_admin_in_every_form(lab: Lab) -> N
     ]
 
 
+async def test_a_list_with_secrets_in_its_elements_is_hidden_whole(lab: Lab) -> None:
+    await lab.put("v1:lab:keyring", "k", {"keys": [{"door": "front", "pin": "1234"}], "owner": "ada"})
+    for actor, keys in ((U1, "***"), (BOSS, [{"door": "front", "pin": "1234"}])):
+        (node,) = (await lab.read("concept==v1:lab:keyring", actor)).decoded_nodes()
+        assert node["payload"] == {"keys": keys, "owner": "ada"}
+    assert await lab.data('shape(concept==v1:lab:keyring, node("payload.keys.0.pin"))', U1) == [None]
+
+
 async def test_secret_fields_are_no_oracle_below_admin(lab: Lab) -> None:
     await lab.put(SAMPLE, "s1", {"code": "hunter2"})
     for text in (f'concept=={SAMPLE};payload.code startsWith "h"', f'sort(concept=={SAMPLE},"payload.code")'):

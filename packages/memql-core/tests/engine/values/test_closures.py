@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ class Tables(ValueTables):
 
 
 def env(**members: Any) -> Env:
-    return Env(**{"actor": U1, "now": NOW, "tables": Tables(), **members})
+    return Env(**{"actor": U1, "moment": datetime.fromisoformat(NOW), "tables": Tables(), **members})
 
 
 def value(text: str, **members: Any) -> Any:

@@ -29,3 +29,8 @@ class SecretSettings(Group):
         default=None,
         doc="file of the genesis envelope; genesis.znas in ~/.memql unless set",
     )
+    manifest_path: Path | None = setting(
+        "MEMQL_MANIFEST_PATH",
+        default=None,
+        doc="manifest of the secrets and variables of a system; the packaged one unless set",
+    )

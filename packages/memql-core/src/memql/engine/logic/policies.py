@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+import msgspec
+
+from memql.engine.caching import MAX_TTL, AnswerCache
 from memql.engine.context import RequestContext
 from memql.engine.logic.bodies import Body, Frame, Performer, compile_body
+from memql.engine.logic.policy_records import PolicyRecords
 from memql.engine.ports import Callables
 from memql.engine.values import NOT_RAN, Env, Invocation, TypeScope, ValueTables, bind_args
+from memql.engine.write.tables import TABLE_CONCEPTS
 from memql.errors import Code, MemqlError
 from memql.lang import ast
-from memql.lang.catalog import Policy
+from memql.lang.catalog import Policy, Query
 
 __all__ = ["Policies", "PolicyOutcome", "TablesLoader"]
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 TablesLoader: TypeAlias = Callable[[RequestContext], Awaitable[ValueTables]]
 """Loads the variables and secrets of a call."""
@@ -34,19 +41,61 @@ class PolicyOutcome:
 
 
 @dataclass(slots=True)
-class _Trace:
+class _Evaluation:
+    """One evaluation under way: what it was given, what it asked, what it read, what came of it."""
+
+    args: Mapping[str, Any]
     calls: list[dict[str, Any]] = field(default_factory=list)
+    bindings: dict[str, Any] = field(default_factory=dict)
+    concepts: set[str] = field(default_factory=set)
+    value: Any = None
+    reused: bool = False
+
+    def shown_bindings(self) -> dict[str, Any]:
+        return {name: None if bound is NOT_RAN else bound for name, bound in self.bindings.items()}
+
+    def trace(self, policy: Policy) -> dict[str, Any]:
+        return {
+            "policy": policy.name,
+            "args": dict(self.args),
+            "bindings": self.shown_bindings(),
+            "calls": self.calls,
+            "result": self.value,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The answer of a ``@cacheable`` policy, and what it was read from."""
+
+    policy: Policy
+    value: Any
+    concepts: frozenset[str]
 
 
 class Policies:
     """Evaluates the decision policies of the tree in force.
 
-    :param perform: carries out the calls of a policy's body.
+    :param records: writes the rows of ``@audited`` and ``@traces_persisted``; without it such policies are
+        ``UNAVAILABLE``.
+    :param cache: keeps the answers of ``@cacheable`` policies.
+    :param reads: the concepts that a query reads.
     """
 
-    def __init__(self, callables: Callables, tables: TablesLoader) -> None:
+    def __init__(
+        self,
+        callables: Callables,
+        tables: TablesLoader,
+        *,
+        records: PolicyRecords | None = None,
+        cache: AnswerCache | None = None,
+        reads: Callable[[Query], Iterable[str]] | None = None,
+    ) -> None:
         self._callables = callables
         self._tables = tables
+        self._records = records
+        self._cache = cache
+        self._reads = reads
         self._compiled: dict[str, tuple[Policy, Body]] = {}
 
     async def evaluate(
@@ -63,57 +112,94 @@ class Policies:
             raise _not_for_clients(name, "POLICY_TIER_MISMATCH", '@tier("bff")')
         if not policy.frontend_visible:
             raise _not_for_clients(name, "POLICY_NOT_FRONTEND_VISIBLE", "@frontend_visible")
-        noted = _Trace() if trace or policy.returns_trace else None
-        value, bindings = await self._run(policy, args, ctx, noted)
-        if noted is None:
-            return PolicyOutcome(value=value)
-        shown = {name: None if bound is NOT_RAN else bound for name, bound in bindings.items()}
-        return PolicyOutcome(
-            value=value,
-            trace={
-                "policy": name,
-                "args": dict(args),
-                "bindings": shown,
-                "calls": noted.calls,
-                "result": value,
-            },
-        )
+        traced = trace or policy.returns_trace
+        found = await self._recorded(policy, args, ctx, afresh=traced)
+        return PolicyOutcome(value=found.value, trace=found.trace(policy) if traced else None)
 
     async def decide(self, key: str, args: Mapping[str, Any], ctx: RequestContext) -> Any:
         """Evaluate for a body or another policy.
 
         :raises MemqlError: ``UNKNOWN_FUNCTION`` or ``INVALID_ARGUMENT``.
         """
-        value, _ = await self._run(self._lookup(key), args, ctx, None)
-        return value
+        return (await self._recorded(self._lookup(key), args, ctx)).value
 
-    async def _run(
-        self, policy: Policy, args: Mapping[str, Any], ctx: RequestContext, trace: _Trace | None
-    ) -> tuple[Any, Mapping[str, Any]]:
+    # --- one evaluation ----------------------------------------------------------------------------------------------
+
+    async def _recorded(
+        self, policy: Policy, args: Mapping[str, Any], ctx: RequestContext, *, afresh: bool = False
+    ) -> _Evaluation:
+        """Evaluate, and leave the rows that the policy's marks ask for before anybody gets the answer.
+
+        A failure leaves them too, outside of a transaction that it takes back.
+        """
         ctx.check_depth(policy.name)
-        body = self._body(policy)
-        bindings: dict[str, Any] = {}
-        tables = await self._tables(ctx) if body.needs_tables else None
-        env = Env.of(ctx, bind_args(policy.args, args, policy.name), bindings=bindings, tables=tables)
-        frame = Frame(env, ctx.called_by_construct(), self._performer(policy, trace))
-        await body.run(frame)
-        return frame.value, bindings
+        if self._records is None and (policy.audited or policy.traces_persisted):
+            raise MemqlError(Code.UNAVAILABLE, f"policy {policy.name} leaves rows, and nothing here stores them")
+        found = _Evaluation(bind_args(policy.args, args, policy.name))
+        try:
+            await self._answer(policy, found, ctx, afresh=afresh)
+        except MemqlError as error:
+            await self._leave_rows(policy, found, error, replace(ctx, connection=None, deferred=None))
+            raise
+        await self._leave_rows(policy, found, None, ctx)
+        return found
 
-    def _performer(self, policy: Policy, trace: _Trace | None) -> Performer:
+    async def _leave_rows(
+        self, policy: Policy, found: _Evaluation, error: MemqlError | None, ctx: RequestContext
+    ) -> None:
+        if self._records is None:
+            return
+        if policy.traces_persisted and not found.reused:
+            await self._records.trace(policy, found, error, ctx)
+        if policy.audited:
+            await self._records.audit(policy, error, ctx)
+
+    async def _answer(self, policy: Policy, found: _Evaluation, ctx: RequestContext, *, afresh: bool) -> None:
+        """Evaluate, or reuse what an earlier evaluation for the same caller and arguments gave."""
+        if self._cache is None or not policy.cacheable or ctx.connection is not None:
+            return await self._run(policy, found, ctx)
+        key = _cache_key(policy, found.args, ctx)
+        kept = None if afresh else self._cache.get(key)
+        if isinstance(kept, _Kept) and kept.policy is policy:
+            found.value, found.reused = kept.value, True
+            found.concepts.update(kept.concepts)
+            return None
+        ticket = self._cache.begin(key)
+        await self._run(policy, found, ctx)
+        answer = _Kept(policy, found.value, frozenset(found.concepts))
+        size = len(found.value) if isinstance(found.value, list | dict) else 1
+        return self._cache.keep(ticket, answer.concepts, answer, MAX_TTL, size=size)
+
+    async def _run(self, policy: Policy, found: _Evaluation, ctx: RequestContext) -> None:
+        body = self._body(policy)
+        tables = None
+        if body.needs_tables:
+            tables = await self._tables(ctx)
+            found.concepts.update(TABLE_CONCEPTS)
+        env = Env.of(ctx, found.args, bindings=found.bindings, tables=tables)
+        frame = Frame(env, ctx.called_by_construct(), self._performer(policy, found))
+        await body.run(frame)
+        found.value = frame.value
+
+    def _performer(self, policy: Policy, found: _Evaluation) -> Performer:
         async def perform(invocation: Invocation, ctx: RequestContext) -> Any:
+            query = self._callables.catalog.queries.get(invocation.target) if invocation.kind == "call" else None
             if invocation.kind == "policy":
-                value = await self.decide(invocation.target, invocation.args or {}, ctx)
-            elif invocation.kind == "call" and invocation.target in self._callables.catalog.queries:
+                asked = await self._recorded(self._lookup(invocation.target), invocation.args or {}, ctx)
+                found.concepts |= asked.concepts
+                value = asked.value
+            elif query is not None:
                 value = await self._callables.invoke(invocation.target, invocation.args, ctx)
+                if self._reads is not None:
+                    found.concepts.update(self._reads(query))
             else:
                 raise MemqlError(
                     Code.INVALID_ARGUMENT,
                     f"policy {policy.name} may ask specs, policies and queries only, not "
                     f"{invocation.target or invocation.kind}",
                 )
-            if trace is not None:
-                asked = {"kind": invocation.kind, "target": invocation.target, "args": invocation.args}
-                trace.calls.append({**asked, "result": value})
+            call = {"kind": invocation.kind, "target": invocation.target, "args": invocation.args, "result": value}
+            found.calls.append(call)
             return value
 
         return perform
@@ -148,6 +234,13 @@ class Policies:
         body = compile_body(block, order, policy.scope, self._callables.catalog, TypeScope.of(None, policy.args))
         self._compiled[policy.key] = (policy, body)
         return body
+
+
+def _cache_key(policy: Policy, args: Mapping[str, Any], ctx: RequestContext) -> tuple[Any, ...]:
+    """What an answer belongs to: the policy, its arguments, and everything a policy can see of the caller."""
+    actor = ctx.actor
+    who = (actor.user_id, actor.role, actor.identity_id, actor.is_cluster_owner, actor.primary_email, actor.principal)
+    return ("policy", policy.key, _encode(args), who, actor.permissions, _encode(actor.claims), _encode(ctx.config))
 
 
 def _not_for_clients(name: str, reason: str, mark: str) -> MemqlError:

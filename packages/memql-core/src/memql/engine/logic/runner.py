@@ -32,6 +32,7 @@ class Runner:
 
     :param callables: what bodies call: the engine.
     :param tables: loads variables and secrets for bodies that ask for them.
+    :param policies: decides for bodies; without it policies that leave rows are ``UNAVAILABLE``.
     :param models: answers ``si(..)``; without it such calls are ``UNAVAILABLE``.
     """
 
@@ -43,13 +44,14 @@ class Runner:
         *,
         tables: TablesLoader,
         models: Models | None = None,
+        policies: Policies | None = None,
     ) -> None:
         self._callables = callables
         self._database = database
         self._publisher = publisher
         self.tables = tables
         self._compiled: dict[str, tuple[Logic, Body]] = {}
-        self.policies = Policies(callables, tables)
+        self.policies = policies or Policies(callables, tables)
         self.calls = Calls(callables, publisher, self.policies, models)
 
     async def run(self, logic: Logic, args: Mapping[str, Any], ctx: RequestContext) -> Any:

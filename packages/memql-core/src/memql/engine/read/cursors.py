@@ -58,12 +58,12 @@ class CursorCodec:
         return keys
 
     def _sign(self, body: bytes, identity: bytes) -> bytes:
-        return hmac.digest(self._key, identity + body, "sha256")[:_SIGNATURE_BYTES]
+        return hashlib.blake2b(identity + b"\x00" + body, key=self._key, digest_size=_SIGNATURE_BYTES).digest()
 
 
 def identity_of(source: bytes, parts: Any) -> bytes:
-    """A digest of what a cursor belongs to: the text of the query and the values given to it."""
-    return hashlib.sha256(source + b"\x00" + _encode(parts)).digest()
+    """What a cursor belongs to: the query, by a digest of its text, and the values given to it."""
+    return source + _encode(parts)
 
 
 def _refused() -> MemqlError:

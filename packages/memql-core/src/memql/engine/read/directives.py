@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Query
 
-__all__ = ["Latest", "ReadRequest", "clauses_of", "take_apart"]
+__all__ = ["CURSOR", "Latest", "ReadRequest", "clauses_of", "continued", "page_number", "take_apart"]
 
 Direction = Literal["asc", "desc"]
 
@@ -80,6 +80,34 @@ def clauses_of(query: Query, request: ReadRequest) -> ReadRequest:
         shape=request.shape or shape,
         count=request.count or query.count,
     )
+
+
+def continued(request: ReadRequest, most: int) -> ReadRequest:
+    """The request from where the caller's cursor says, :data:`CURSOR` among its variables.
+
+    :param most: the size of a page where the read names none.
+    :raises MemqlError: ``INVALID_ARGUMENT`` when it has no pages, or begins one at a place of its own.
+    """
+    if request.count:
+        raise MemqlError(Code.INVALID_ARGUMENT, "a count has no pages, so no cursor continues it")
+    limit, position = request.page or (ast.Literal(most), None)
+    if position is not None:
+        raise MemqlError(
+            Code.INVALID_ARGUMENT, "the query says itself where its page begins; give either that or a cursor beside it"
+        )
+    return replace(request, page=(limit, ast.Var(CURSOR)))
+
+
+def page_number(value: Any, what: str, *, least: int) -> int:
+    """The limit or offset of a page.
+
+    :raises MemqlError: ``INVALID_ARGUMENT`` when it is no whole number of at least ``least``.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**62:
+        return value
+    raise MemqlError(Code.INVALID_ARGUMENT, f"{what} must be a whole number of at least {least}, not {value!r}")
 
 
 def _misuse(node: ast.DirectiveRead, message: str) -> MemqlError:
@@ -162,6 +190,9 @@ def _with_deleted(node: ast.DirectiveRead, request: ReadRequest) -> ReadRequest:
     _count_args(node, 0, 0, "withDeleted(read)")
     return replace(request, deleted=True)
 
+
+CURSOR: Final = "cursor of the request"
+"""The variable of a cursor given beside a query; no text can spell it."""
 
 MAX_DEPTH: Final = 32
 _FAMILY: Final = {"shapeWithBundle": "shape"}

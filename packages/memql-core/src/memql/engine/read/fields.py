@@ -11,7 +11,7 @@ from memql.errors import Code, MemqlError
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Concept, Field
 
-__all__ = ["ANYTHING", "FieldInfo", "resolve_payload", "secret_paths"]
+__all__ = ["ANYTHING", "FieldInfo", "resolve_payload"]
 
 _EVERY_KIND: Final = frozenset({"string", "number", "bool", "list", "object"})
 _SCALAR_KINDS: Final = {
@@ -62,8 +62,12 @@ class _Spot:
             fields = (*(fields or ()), *branches)
         return cls(field.type, fields or None, secret or field.secret)
 
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.type, ast.ListType)
+
     def info(self) -> FieldInfo:
-        if self.fields is not None:
+        if self.fields is not None and not self.is_list:
             return FieldInfo(frozenset({"object"}), secret=self.secret)
         match self.type:
             case ast.ScalarType(name=name):
@@ -82,6 +86,9 @@ class _Spot:
 
     def step(self, segment: str | int) -> _Spot | None:
         """The place one step below; None when nothing can be there."""
+        if self.fields is not None and isinstance(self.type, ast.ListType):
+            # A list of blocks: its elements have the members.
+            return _Spot(self.type.item, self.fields, self.secret) if isinstance(segment, int) else None
         if self.fields is not None:
             found = [_Spot.of(field, self.secret) for field in self.fields if field.name == segment]
             if len(found) > 1:
@@ -166,21 +173,3 @@ def _unknown_path(concepts: Sequence[Concept], segments: tuple[str | int, ...]) 
         f"{names} has nothing at payload.{shown}: the field above it holds single values",
         context=f"payload.{shown}",
     )
-
-
-def secret_paths(concept: Concept) -> list[tuple[str, ...]]:
-    """The paths of ``@secret`` fields, outermost first; members of a secret block are covered by it."""
-    found: list[tuple[str, ...]] = []
-
-    def visit(fields: tuple[Field, ...], above: tuple[str, ...]) -> None:
-        for field in fields:
-            path = (*above, field.name)
-            if field.secret:
-                found.append(path)
-                continue
-            visit(field.fields or (), path)
-            for branch in field.variants.values():
-                visit(branch, path)
-
-    visit(concept.fields, ())
-    return list(dict.fromkeys(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +13,15 @@ from memql.engine.read import inference, operands
 from memql.engine.read.answers import ModelCalls
 from memql.engine.read.conditions import Conditions
 from memql.engine.read.cursors import CursorCodec, identity_of
-from memql.engine.read.directives import Latest, ReadRequest
+from memql.engine.read.directives import Latest, ReadRequest, page_number
 from memql.engine.read.links import neighbourhood
-from memql.engine.read.ordering import SortKey, after, order_by, parse_path, sort_keys
+from memql.engine.read.ordering import SortKey, after, order_by, sort_keys
 from memql.engine.read.params import as_text
 from memql.engine.read.place import Place, argument_paths, tree_scope, variable_names
 from memql.engine.read.plans import Plan, Statement
 from memql.engine.read.projection import Projector, ShapeMember, has_secrets
 from memql.engine.read.resolver import Resolver
+from memql.engine.read.selection import RowPath, parse_selected
 from memql.engine.read.slots import Run, Slot, SlotTable, Tag
 from memql.engine.read.surroundings import Expansion, PageSql, relations_of, surround
 from memql.engine.read.templates import Part, TemplateResolver
@@ -31,9 +33,6 @@ from memql.lang import ast
 from memql.lang.catalog import Catalog, Query
 
 __all__ = ["Planner"]
-
-RowPath = tuple[str, tuple[str | int, ...]]
-"""A root of the row and the segments below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,7 @@ class _Planning:
             value = limit_run(env)
             if value is None and self.query is not None:
                 return most + 1
-            return min(_whole(value, "paginate: the limit", least=1), most) + 1
+            return min(page_number(value, "paginate: the limit", least=1), most) + 1
 
         limit_slot = self.table.add(Slot(limit))
         if position_expr is None:
@@ -221,7 +220,7 @@ class _Planning:
                 return None
             if isinstance(value, str):
                 return codec.decode(value, identity(env), len(keys))
-            return _whole(value, "paginate: the offset", least=0)
+            return page_number(value, "paginate: the offset", least=0)
 
         position_slot = self.table.add(Slot(position))
         is_cursor = self.table.add(Slot(_is_cursor, frame=position_slot))
@@ -237,7 +236,7 @@ class _Planning:
         if self.query is not None:
             # The arguments count by value, however the call was written.
             request = replace(request, core=ast.CallRead(ast.Call(ast.Name(self.query.key))))
-        source = repr(request).encode()
+        source = hashlib.sha256(repr(request).encode()).digest()
         parts = [*self.place.lets.values(), request.as_of, request.shape, *(request.history or ())]
         if isinstance(request.core, ast.FilterRead):
             parts.append(request.core.filter)
@@ -304,9 +303,7 @@ class _Planning:
         return paths
 
     def _selected(self, text: str, place: Place) -> RowPath:
-        if text == "payload.*":
-            raise MemqlError(Code.INVALID_ARGUMENT, 'select(..): write "payload" for the whole payload')
-        root, segments = parse_path(text.removesuffix(".*"))
+        root, segments = parse_selected(text)
         operands.row_value(self.resolver, root, segments, place)
         return root, segments
 
@@ -428,14 +425,6 @@ def _key(number: int) -> Run:
 
 def _is_cursor(position: Any) -> bool:
     return isinstance(position, list)
-
-
-def _whole(value: Any, what: str, *, least: int) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**62:
-        return value
-    raise MemqlError(Code.INVALID_ARGUMENT, f"{what} must be a whole number of at least {least}, not {value!r}")
 
 
 def id_concepts_of(catalog: Catalog, request: ReadRequest, variables: Mapping[str, Any]) -> dict[str, str]:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from memql.engine.read.expressions import json_path
-from memql.engine.read.fields import secret_paths
 from memql.engine.read.params import as_json, quoted
+from memql.engine.read.selection import Branch, RowPath, selection_tree
 from memql.engine.read.writing import Row, Writing
+from memql.events.masking import MASK, secret_paths
 from memql.lang.catalog import Concept
 
-__all__ = ["MASK", "Projector", "ShapeMember", "object_text"]
+__all__ = ["Projector", "ShapeMember", "object_text"]
 
-MASK = '"***"'
 _QUOTED_COLUMNS = {"type": "type"}
 
 
@@ -66,7 +66,7 @@ class Projector:
             case "metadata" | "provenance" | "schema":
                 return _json_text(json_path(row.column(root), segments), nested=bool(segments))
             case "id":
-                # Ids, concepts and types hold no character that JSON escapes.
+                # Ids, concepts, types and authors hold no character that JSON escapes.
                 return f"'\"' || {row.column('id')} || '\"'"
             case "concept":
                 return self._concept(row)
@@ -75,7 +75,7 @@ class Projector:
             case "createdAt":
                 return f"'\"' || {row.column('moment')} || '\"'"
             case "createdBy":
-                return f"to_json({row.column('created_by')})::text"
+                return f"'\"' || {row.column('created_by')} || '\"'"
             case _:
                 return "'\"default\"'"
 
@@ -88,24 +88,21 @@ class Projector:
 
     def node(self, row: Row, *, payload: bool = True) -> str:
         """A node: its intrinsics and payload, as JSON text."""
-        # Ids, concepts and types hold no character that JSON escapes.
+        # Ids, concepts, types and authors hold no character that JSON escapes.
         key = next(iter(row.concepts)) if len(row.concepts) == 1 else f"' || {row.column('concept')} || '"
-        whole = f",\"payload\":' || {self.payload(row)}::text || '" if payload else ""
+        whole = f",\"payload\":' || {self.payload(row)}::text || '}}'" if payload else "}'"
         return (
             f'\'{{"id":"\' || {row.column("id")} || \'","concept":"{key}","type":"\' || {row.column("type")} '
-            f'|| \'","createdAt":"\' || {row.column("moment")} || \'","createdBy":\' '
-            f"|| to_json({row.column('created_by')})::text || '{whole}}}'"
+            f'|| \'","createdAt":"\' || {row.column("moment")} || \'","createdBy":"\' '
+            f"|| {row.column('created_by')} || '\"{whole}"
         )
 
-    def selected(self, row: Row, paths: Sequence[tuple[str, tuple[str | int, ...]]]) -> str:
+    def selected(self, row: Row, paths: Sequence[RowPath]) -> str:
         """A node with its id and the selected members only."""
-        tree: dict[str, _Branch] = {"id": _Branch()}
-        for root, segments in paths:
-            _graft(tree, (root, *segments))
-        members = [(root, self._branch(row, root, (), branch)) for root, branch in tree.items()]
+        members = [(root, self._branch(row, root, (), branch)) for root, branch in selection_tree(paths).items()]
         return object_text(members)
 
-    def _branch(self, row: Row, root: str, above: tuple[str | int, ...], branch: _Branch) -> str:
+    def _branch(self, row: Row, root: str, above: tuple[str | int, ...], branch: Branch) -> str:
         if not branch.below:
             return self.member(row, root, above)
         members = [(str(name), self._branch(row, root, (*above, name), below)) for name, below in branch.below.items()]
@@ -119,27 +116,6 @@ class Projector:
         if member.slot < 0:
             return self.member(row, member.root, member.segments)
         return f"NULLIF({self.writing.params.add(member.slot, as_json, 'jsonb')}::text, 'null')"
-
-
-class _Branch:
-    """A node of the tree of selected paths; without members below, all of it is selected."""
-
-    __slots__ = ("below",)
-
-    def __init__(self) -> None:
-        self.below: dict[str | int, _Branch] = {}
-
-
-def _graft(tree: dict[str, _Branch], path: tuple[str | int, ...]) -> None:
-    root = str(path[0])
-    fresh = root not in tree
-    branch = tree.setdefault(root, _Branch())
-    for name in path[1:]:
-        if not fresh and not branch.below:
-            return  # a shorter path has selected all of it
-        fresh = name not in branch.below
-        branch = branch.below.setdefault(name, _Branch())
-    branch.below.clear()
 
 
 def object_text(members: Iterable[tuple[str, str]]) -> str:
@@ -159,7 +135,7 @@ def _json_text(json: str, *, nested: bool) -> str:
 def _masked(payload: str, paths: Sequence[tuple[str, ...]]) -> str:
     for path in paths:
         target = quoted("{" + ",".join(path) + "}")
-        payload = f"jsonb_set({payload}, {target}, '{MASK}'::jsonb, false)"
+        payload = f"jsonb_set({payload}, {target}, to_jsonb({quoted(MASK)}::text), false)"
     return payload
 
 

@@ -9,19 +9,20 @@ from typing import Any
 
 from psycopg.pq.abc import PGresult
 
+from memql.engine.caching import AnswerCache
 from memql.engine.context import RequestContext
 from memql.engine.read.answers import AskModel, fill_in
-from memql.engine.read.caching import ResultCache
 from memql.engine.read.cursors import CursorCodec
-from memql.engine.read.directives import ReadRequest, clauses_of, take_apart
+from memql.engine.read.directives import CURSOR, ReadRequest, clauses_of, continued, take_apart
 from memql.engine.read.planner import Planner, id_concepts_of
 from memql.engine.read.plans import Bound, Plan, Statement
 from memql.engine.read.slots import Run
 from memql.engine.read.surroundings import EDGE, NODE, ROOT
 from memql.engine.result import Meta, Result, decode
 from memql.engine.values import ArgumentBinder, Env, ValueTables, compile_expr
+from memql.engine.write.tables import TABLE_CONCEPTS
 from memql.errors import Code, MemqlError
-from memql.graph.database import Connection, Database
+from memql.graph.database import Database
 from memql.graph.prepared import execute_prepared
 from memql.lang import ast
 from memql.lang.catalog import Catalog, Query
@@ -62,6 +63,7 @@ class GraphReader:
     :param signing_key: signs cursors; all nodes of a system share it.
     :param max_results: the default and largest page.
     :param ask_model: answers ``si(..)`` in templates; without it they are ``UNAVAILABLE``.
+    :param cache: keeps results under ``@cache``.
     :param load_tables: loads variables for filters that ask for them (``var(..)``).
     """
 
@@ -74,6 +76,7 @@ class GraphReader:
         max_results: int = 10_000,
         load_tables: LoadTables | None = None,
         ask_model: AskModel | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._database = database
         self._catalog = catalog
@@ -81,20 +84,25 @@ class GraphReader:
         self._max_results = max_results
         self._load_tables = load_tables
         self._ask = ask_model
-        self._cache = ResultCache()
+        self._cache = AnswerCache() if cache is None else cache
         self._planner = Planner(catalog(), self._codec, max_results)
         self._raw: OrderedDict[tuple[Any, ...], _Raw] = OrderedDict()
         self._named: OrderedDict[int, _Named] = OrderedDict()
 
     # --- the port --------------------------------------------------------------------------------------------------
 
-    async def read(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> Result:
+    async def read(
+        self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext, *, cursor: str = ""
+    ) -> Result:
         """Run a raw read, a named query with or without directives around it included.
 
+        :param cursor: continues the page whose meta had it.
         :raises MemqlError: any code of the spec's "Error codes" that concerns reads.
         """
-        entry = self._prepared(read, lets, ctx)
+        entry = self._prepared(read, lets, ctx, bool(cursor))
         env = Env.of(ctx)
+        if cursor:
+            env.variables = {**env.variables, CURSOR: cursor}
         if entry.plan.needs_tables:
             env.tables = await self._tables(ctx)
         if entry.arguments is not None and entry.bind is not None:
@@ -112,9 +120,10 @@ class GraphReader:
         result = await self._run_named(named.unshaped, named, args, ctx)
         return result.decoded_nodes()
 
-    def evict(self, concept: str) -> None:
-        """Drop results kept under ``@cache`` that were read from a concept: one of its rows was written."""
-        self._cache.evict(concept)
+    def concepts_of(self, query: Query) -> frozenset[str]:
+        """The concepts whose writes may change what a query gives."""
+        plan = self._named_plan(query).unshaped
+        return plan.concepts.union(TABLE_CONCEPTS) if plan.needs_tables else plan.concepts
 
     # --- plans -----------------------------------------------------------------------------------------------------
 
@@ -142,19 +151,21 @@ class GraphReader:
             _trim(self._named)
         return found
 
-    def _prepared(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext) -> _Raw:
+    def _prepared(self, read: ast.Read, lets: Mapping[str, ast.Expr], ctx: RequestContext, goes_on: bool) -> _Raw:
         planner = self._current()
-        key: tuple[Any, ...] = (id(read),)
+        key: tuple[Any, ...] = (id(read), goes_on)
         entry = self._raw.get(key)
         if entry is not None:
             self._raw.move_to_end(key)
             return entry
         request = take_apart(read)
         if isinstance(request.core, ast.CallRead):
-            entry = self._prepare_call(planner, read, request, request.core.call)
+            entry = self._prepare_call(planner, read, request, request.core.call, goes_on)
             return self._keep(key, entry)
+        if goes_on:
+            request = continued(request, self._max_results)
         id_concepts = id_concepts_of(planner.catalog, request, ctx.variables)
-        by_ids = (id(read), *sorted(id_concepts.items()))
+        by_ids = (*key, *sorted(id_concepts.items()))
         entry = self._raw.get(by_ids)
         if entry is not None:
             return entry
@@ -166,9 +177,14 @@ class GraphReader:
         # Only an id given as a variable says which concept the filter is about: one plan for each.
         return self._keep(by_ids, _Raw((read, lets), planner.plan(request, None, lets, id_concepts)))
 
-    def _prepare_call(self, planner: Planner, read: ast.Read, request: ReadRequest, call: ast.Call) -> _Raw:
+    def _prepare_call(
+        self, planner: Planner, read: ast.Read, request: ReadRequest, call: ast.Call, goes_on: bool
+    ) -> _Raw:
         query = _called_query(planner.catalog, call)
-        plan = planner.plan(clauses_of(query, request), query, _NO_LETS, {})
+        request = clauses_of(query, request)
+        if goes_on:
+            request = continued(request, self._max_results)
+        plan = planner.plan(request, query, _NO_LETS, {})
         given = _argument_object(call)
         arguments = compile_expr(given, planner.raw_place({}).scope, planner.catalog, mode="filter")
         plan.needs_tables = plan.needs_tables or arguments.needs_tables
@@ -202,12 +218,12 @@ class GraphReader:
         if not plan.cache_ttl or ctx.connection is not None:
             return await self._execute(plan, bound, statement, params, env, ctx)
         key = (plan.number, statement.sql, tuple(params), env.actor.user_id, env.actor.role)
-        kept = self._cache.get(key)
+        kept: Result | None = self._cache.get(key)
         if kept is not None:
-            return replace(kept, meta=replace(kept.meta))
-        ticket = self._cache.begin(key, plan.concepts)
+            return kept.copy()
+        ticket = self._cache.begin(key)
         result = await self._execute(plan, bound, statement, params, env, ctx)
-        self._cache.keep(ticket, replace(result, meta=replace(result.meta)), plan.cache_ttl)
+        self._cache.keep(ticket, plan.concepts, result.copy(), plan.cache_ttl, size=result.size)
         return result
 
     async def _execute(
@@ -230,13 +246,9 @@ class GraphReader:
 
     async def _fetch(self, sql: bytes, params: list[str | None], ctx: RequestContext) -> PGresult:
         values = [None if param is None else param.encode() for param in params]
-
-        async def work(connection: Connection) -> PGresult:
-            return await execute_prepared(connection, sql, values)
-
         if ctx.connection is not None:
-            return await work(ctx.connection)
-        return await self._database.run(work)
+            return await execute_prepared(ctx.connection, sql, values)
+        return await self._database.run_prepared(sql, values)
 
     def _assemble(self, plan: Plan, bound: Bound, rows: PGresult, env: Env) -> Result:
         limit = bound.values[plan.limit] - 1
@@ -250,7 +262,7 @@ class GraphReader:
             meta.cursor = self._cursor(plan, rows, count - 1, env)
         if plan.kind == "data":
             return Result(data=first, meta=meta)
-        result = Result(nodes=first, root_ids=[_id_of(node) for node in first], meta=meta)
+        result = Result(nodes=first, roots=count, meta=meta)
         if plan.kind == "both":
             result.data = _column(rows, range(count), column + 1)
         if plan.surrounded:
@@ -284,11 +296,6 @@ def _column(rows: PGresult, lines: Iterable[int], column: int) -> list[bytes]:
     """The JSON texts of some lines of a result."""
     value = rows.get_value
     return [value(line, column) or b"null" for line in lines]
-
-
-def _id_of(node: bytes) -> str:
-    """The id of a node's JSON, which begins with it; ids hold nothing that JSON escapes."""
-    return node[7 : node.index(b'"', 7)].decode()
 
 
 def _nothing(plan: Plan) -> Result:

@@ -24,19 +24,20 @@ class ArgumentBinder:
     :param name: what messages call the callable.
     """
 
-    __slots__ = ("_coercions", "_defaults", "_name", "_names", "_validator")
+    __slots__ = ("_coercions", "_defaults", "_name", "_names", "_needed", "_validator")
 
     def __init__(self, name: str, specs: Sequence[ArgSpec], *, open_ended: bool = False) -> None:
         self._name = name
         self._names = tuple(spec.name for spec in specs)
         self._defaults = tuple((spec.name, spec.default) for spec in specs if spec.has_default)
         self._coercions = tuple((spec.name, coerce) for spec in specs if (coerce := _integral(spec.type)) is not None)
+        self._needed = [spec.name for spec in specs if _must_be_given(spec)]
         self._validator = SchemaValidator(
             {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "type": "object",
                 "properties": {spec.name: dict(spec.json_schema) for spec in specs},
-                "required": [spec.name for spec in specs if _must_be_given(spec)],
+                "required": self._needed,
                 "additionalProperties": open_ended,
             }
         )
@@ -49,7 +50,7 @@ class ArgumentBinder:
             argument, a wrong type, a value outside an enum or bound.
         """
         bound = {name: value for name, value in args.items() if value is not None}
-        if not self._validator.is_valid(bound):
+        if (bound or self._needed) and not self._validator.is_valid(bound):
             raise self._refusal(bound)
         for name, coerce in self._coercions:
             if name in bound:

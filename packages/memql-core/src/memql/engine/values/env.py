@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias
 
 from memql.auth import Actor
-from memql.engine.context import IdSequence, RequestContext
+from memql.engine.context import IdSequence, RequestContext, format_instant
 
 __all__ = ["Env", "Invocation", "Invoke", "ValueTables"]
 
@@ -57,7 +58,7 @@ class Env:
     """
 
     actor: Actor
-    now: str
+    moment: datetime
     args: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
     bindings: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +66,11 @@ class Env:
     config: Mapping[str, Any] = field(default_factory=dict)
     tables: ValueTables | None = None
     ids: IdSequence | None = None
+
+    @property
+    def now(self) -> str:
+        """``now``; formatted when asked for, as few expressions ask."""
+        return format_instant(self.moment)
 
     @classmethod
     def of(
@@ -79,7 +85,7 @@ class Env:
         """The environment of a call."""
         return cls(
             actor=ctx.actor,
-            now=ctx.now_text,
+            moment=ctx.now,
             args=args,
             variables=ctx.variables,
             bindings=bindings,

@@ -15,7 +15,7 @@ AUDIT_CONCEPT: Final = "v1:platform:auditEntry"
 
 
 def audit_row(
-    kind: Literal["mutation", "automation"],
+    kind: Literal["mutation", "automation", "policy"],
     construct: str,
     target: str | None,
     error: MemqlError | None,

@@ -297,7 +297,7 @@ class BulkWriter:
                 payload=row.payload,
                 seq=outcome.seq,
             )
-            for event in events_of(written, self._rules.masked(row.payload), cause=self._ctx.cause):
+            for event in events_of(written, self._rules.mask(row.payload), cause=self._ctx.cause):
                 self._publish(event)
 
 

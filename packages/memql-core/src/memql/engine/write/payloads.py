@@ -16,6 +16,7 @@ from memql.engine.values import equal
 from memql.engine.values.schema import SchemaValidator, Violation, violations_json
 from memql.engine.write.conditions import RowRuleGuard
 from memql.errors import Code, MemqlError
+from memql.events.masking import ConceptMask
 from memql.graph.store import Store
 from memql.ids import SHORT_ID
 from memql.lang import ast
@@ -31,8 +32,6 @@ INTRINSICS: Final = frozenset(
     }
 )  # fmt: skip
 """Members of the row itself; no payload may carry them."""
-
-_MASK: Final = "***"
 
 
 def without_nulls(value: Any) -> Any:
@@ -92,7 +91,7 @@ class PayloadRules:
         }
         self.immutable = tuple(_paths_where(concept.fields, "immutable"))
         self.guarded = tuple(_paths_where(concept.fields, "guarded"))
-        self.secret = tuple(_paths_where(concept.fields, "secret"))
+        self.mask = ConceptMask(concept)
         self.names = tuple(field.name for field in concept.fields)
         self.required = tuple(field.name for field in concept.fields if field.required)
         self._has_defaults = any(map(_has_default_within, concept.fields))
@@ -179,10 +178,10 @@ class PayloadRules:
     def violations(self, payload: Mapping[str, Any]) -> list[Violation]:
         """Everything the schema has against a payload; what stands in a ``@secret`` field is not repeated."""
         found = self._live.violations(payload)
-        hidden = {".".join(path) for path in self.secret}
+        hidden = tuple(".".join(path) + "." for path in self.mask.paths)
         return [
             replace(violation, message=f"{violation.path} breaks its rule {violation.rule}")
-            if violation.path in hidden and violation.rule != "required"
+            if f"{violation.path}.".startswith(hidden) and violation.rule != "required"
             else violation
             for violation in found
         ]
@@ -227,19 +226,6 @@ class PayloadRules:
                 f"{self.concept.key}: only the cluster owner may set or change {', '.join(touched)}",
                 details={"fields": touched},
             )
-
-    # --- out --------------------------------------------------------------------------------------------------------
-
-    def masked(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The payload with the values of ``@secret`` fields hidden; the same object when there are none."""
-        if not self.secret:
-            return payload
-        shown = deepcopy(dict(payload))
-        for path in self.secret:
-            holder = _at(shown, path[:-1])
-            if isinstance(holder, dict) and path[-1] in holder:
-                holder[path[-1]] = _MASK
-        return shown
 
 
 def _at(payload: Any, path: Sequence[str]) -> Any:

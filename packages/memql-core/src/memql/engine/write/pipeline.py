@@ -279,7 +279,7 @@ class Pipeline:
             seq=written.seq,
             deleted=version.deleted,
         )
-        shown = intent.rules.masked(row.payload)
+        shown = intent.rules.mask(row.payload)
         events = events_of(row, shown, updated=version.updated, old_status=old_status, cause=ctx.cause)
         self.emit(events, ctx)
         return Outcome(row, written=True)

@@ -16,6 +16,7 @@ __all__ = [
     "GLOBAL_VARIABLE",
     "PARTITION_SECRET",
     "PARTITION_VARIABLE",
+    "TABLE_CONCEPTS",
     "StoredTables",
     "load_tables",
 ]
@@ -24,6 +25,7 @@ GLOBAL_SECRET: Final = "v1:platform:globalSecret"  # noqa: S105 - a concept id
 PARTITION_SECRET: Final = "v1:platform:partitionSecret"  # noqa: S105
 GLOBAL_VARIABLE: Final = "v1:platform:globalVariable"
 PARTITION_VARIABLE: Final = "v1:platform:partitionVariable"
+TABLE_CONCEPTS: Final = (GLOBAL_SECRET, PARTITION_SECRET, GLOBAL_VARIABLE, PARTITION_VARIABLE)
 
 _ACTIVE: LiteralString = "NOT deleted AND payload -> 'active' IS DISTINCT FROM 'false'::jsonb"
 _ROWS: LiteralString = (
@@ -51,15 +53,23 @@ class StoredTables:
 
         :raises MemqlError: ``FAILED_PRECONDITION`` without a master key, or when it was sealed under another.
         """
-        sealed = None if system_only else self.values.get((PARTITION_SECRET, name))
-        sealed = self.values.get((GLOBAL_SECRET, name)) if sealed is None else sealed
-        if sealed is None:
-            return None
+        scopes = (GLOBAL_SECRET,) if system_only else (PARTITION_SECRET, GLOBAL_SECRET)
+        found = next((concept for concept in scopes if (concept, name) in self.values), None)
+        return None if found is None else self.value(found, name)
+
+    def value(self, concept: str, name: str) -> str:
+        """A value that is there, opened if it is sealed.
+
+        :raises MemqlError: as :meth:`secret`.
+        """
+        stored = self.values[concept, name]
+        if concept not in (GLOBAL_SECRET, PARTITION_SECRET):
+            return stored
         if self.key is None:
             raise MemqlError(
                 Code.FAILED_PRECONDITION, f"the secret {name} cannot be opened: MEMQL_MASTER_KEY is not set"
             )
-        return open_value(self.key, sealed)
+        return open_value(self.key, stored)
 
 
 async def load_tables(target: Database | Connection, key: MasterKey | None = None) -> StoredTables:

@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 from memql.engine.context import RequestContext
 from memql.engine.result import Result
 from memql.engine.write.intents import Intent
-from memql.engine.write.tables import GLOBAL_SECRET, GLOBAL_VARIABLE, PARTITION_SECRET, PARTITION_VARIABLE
+from memql.engine.write.tables import GLOBAL_SECRET, GLOBAL_VARIABLE, PARTITION_SECRET, PARTITION_VARIABLE, load_tables
 from memql.engine.write.writer import GraphWriter
 from memql.errors import Code, MemqlError
 from memql.graph.database import Database
@@ -132,6 +132,18 @@ class ValueStore:
             )
             for concept, payload in await self._rows("secret_memory_heads", [GLOBAL_SECRET, PARTITION_SECRET])
         ]
+
+    async def plain(self, ctx: RequestContext, *, partition: bool = False) -> dict[str, str]:
+        """The active secrets, opened, and variables of one scope; for whoever seals them elsewhere at once.
+
+        :raises MemqlError: ``FORBIDDEN`` for anyone but the system, ``FAILED_PRECONDITION`` without the master key or
+            when a secret was sealed under another.
+        """
+        if not ctx.actor.is_system:
+            raise MemqlError(Code.FORBIDDEN, "opened secrets leave the system only sealed, by its own commands")
+        tables = await load_tables(self._database, self._key)
+        scope = (PARTITION_VARIABLE, PARTITION_SECRET) if partition else (GLOBAL_VARIABLE, GLOBAL_SECRET)
+        return {name: tables.value(concept, name) for concept, name in sorted(tables.values) if concept in scope}
 
     async def _rows(self, table: LiteralString, concepts: list[str]) -> list[tuple[Any, ...]]:
         return await self._database.fetch(

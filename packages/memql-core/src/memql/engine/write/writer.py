@@ -212,7 +212,7 @@ class GraphWriter:
 
 def _result(outcome: Outcome, rules: PayloadRules, ctx: RequestContext) -> Result:
     row = outcome.row
-    payload = row.payload if ctx.actor.has_role("admin") else rules.masked(row.payload)
+    payload = row.payload if ctx.actor.has_role("admin") else rules.mask(row.payload)
     node = {
         "id": row.id,
         "concept": row.concept,
@@ -222,4 +222,4 @@ def _result(outcome: Outcome, rules: PayloadRules, ctx: RequestContext) -> Resul
         "payload": payload,
     }
     meta = Meta(server_id=row.id, version=version_number(row.created_at), client_id=ctx.client_id)
-    return Result(nodes=[_encode(node)], root_ids=[row.id], meta=meta)
+    return Result(nodes=[_encode(node)], roots=1, meta=meta)

@@ -45,7 +45,7 @@ async def _evaluate(call: Call) -> Payload:
     return EvaluatePolicyResult(
         request_id=call.request_id,
         result_json=_json(outcome.value),
-        trace_json=_json(outcome.trace) if message.return_trace and outcome.trace is not None else "",
+        trace_json="" if outcome.trace is None else _json(outcome.trace),
     )
 
 

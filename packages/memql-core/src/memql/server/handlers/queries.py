@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memql.errors import Code, MemqlError
 from memql.server.limits import MAX_QUERY_BYTES
 from memql.server.replies import Payload, QueryReply, query_error
@@ -30,11 +28,6 @@ def check_query(text: str) -> None:
 async def _execute(call: Call) -> Payload:
     message = call.message
     check_query(message.query)
-    if message.cursor:
-        raise MemqlError(
-            Code.INVALID_ARGUMENT,
-            'page inside the query, where the page size stands too: paginate(<read>, 50, "<cursor>")',
-        )
     services = call.services
     client_id = message.client_id or str(message.variables.get("clientId") or "") or call.session.client_id
     result = await services.engine.execute(
@@ -42,10 +35,11 @@ async def _execute(call: Call) -> Payload:
         actor=call.actor,
         variables=message.variables,
         client_id=client_id,
+        cursor=message.cursor,
         timeout=call.timeout,
     )
     if not result.meta.server_id:
-        result.meta = replace(result.meta, server_id=services.identity.id)
+        result.meta.server_id = services.identity.id
     return QueryReply(call.request_id, result)
 
 

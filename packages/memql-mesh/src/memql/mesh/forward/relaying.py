@@ -37,8 +37,8 @@ _EVERYWHERE: Final = frozenset({"list_tools", "call_tool"})
 
 
 def relayed_routes(routes: RouteTable, requester: Requester, own_type: str) -> Sequence[Route]:
-    """The routes by which a node has others answer: all that the mesh routes for a hub; elsewhere those that the node
-    has no answer of its own for.
+    """The routes by which a node has others answer: those that it has no answer of its own for, and on a hub those that
+    every node can answer but workers answer better.
 
     :param routes: what the node answers itself.
     """
@@ -47,10 +47,10 @@ def relayed_routes(routes: RouteTable, requester: Requester, own_type: str) -> S
         if name not in CLIENT.by_name:
             continue
         own = routes.get(name)
-        if target == own_type or (own is not None and own_type != "bff"):
+        better = own_type == "bff" and name in _EVERYWHERE
+        if target == own_type or (own is not None and not better):
             continue
-        fallback = own if name in _EVERYWHERE else None
-        found.append(_route(name, target, requester, fallback))
+        found.append(_route(name, target, requester, own))
     return found
 
 
