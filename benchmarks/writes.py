@@ -57,8 +57,10 @@ async def run() -> list[Row]:
                 )
                 assert await written.fetchone()
 
-        new = await paired(lambda: ours(f"n{next(numbers)}"), lambda: baseline(f"n{next(numbers)}"), calls=300)
-        again = await paired(lambda: ours("same"), lambda: baseline("other"), calls=300)
+        new = await paired(
+            lambda: ours(f"n{next(numbers)}"), lambda: baseline(f"n{next(numbers)}"), calls=60, rounds=45
+        )
+        again = await paired(lambda: ours("same"), lambda: baseline("other"), calls=60, rounds=45)
     return [
         faster_is_better("write a new record, engine API", "the same SQL, psycopg pool", new, 1.3),
         faster_is_better("write a new version, engine API", "the same SQL, psycopg pool", again, 1.3),
