@@ -18,7 +18,7 @@ from memql.mesh.links.gate import Gate, OpenGate
 from memql.mesh.trust.credential import FixedCredential, MintedCredential, NoCredential
 from memql.mesh.trust.gate import TokenGate
 from memql.mesh.trust.trail import Trail
-from memql.server.tls import channel_credentials, server_credentials
+from memql.server.tls import channel_credentials, node_service_credentials
 
 if TYPE_CHECKING:
     from memql.config import Settings
@@ -48,7 +48,7 @@ async def open_trust(node: Node) -> AsyncIterator[Trust]:
     """
     settings = node.settings
     if node.trust is None:
-        yield Trust(server_credentials=server_credentials(settings))
+        yield Trust(server_credentials=node_service_credentials(settings))
         return
     async with anyio.create_task_group() as tasks:
         trail = Trail(partial(record_attempt, node.engine.writer))
@@ -58,7 +58,7 @@ async def open_trust(node: Node) -> AsyncIterator[Trust]:
         yield Trust(
             gate=TokenGate(node.trust.verifier, node.trust.credentials, node.trust.watch, trail),
             credential=credential,
-            server_credentials=server_credentials(settings),
+            server_credentials=node_service_credentials(settings),
         )
         tasks.cancel_scope.cancel()
 
