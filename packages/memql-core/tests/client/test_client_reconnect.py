@@ -278,6 +278,12 @@ async def test_a_draining_node_is_left_for_another_address(node: Any, scripted_n
         await other.peers[0].event(events.id, {"n": 2}, seq=1, cursor="c2")
         assert (await events.next(5)).payload == {"n": 2}
         assert (len(node.peers), len(other.peers)) == (1, 1)
+        # The client itself ends the stream that it has left; nothing else ends with it.
+        with anyio.fail_after(10):
+            await node.peers[0].ended.wait()
+        assert len(await client.query("queryJobs")) == 1
+        await other.peers[0].event(events.id, {"n": 3}, seq=2, cursor="c3")
+        assert (await events.next(5)).payload == {"n": 3}
 
 
 async def test_a_draining_node_is_kept_to_its_end_while_no_other_address_answers(node: Any) -> None:

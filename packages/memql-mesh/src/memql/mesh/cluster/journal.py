@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ class Journal:
             "event": f"{node} {text}" if node else text,
             "logger": "memql.cluster",
         }
-        with self._log.open("ab") as file:
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.encode(record) + b"\n")
         self._show(text, level, node)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from memql.errors import Code, MemqlError
@@ -85,8 +86,8 @@ class FreePorts:
         return Ports(self._one(), self._one(), self._one())
 
     def _one(self) -> int:
-        start: int = random.randrange(_FREE_FROM, _FREE_TO)  # noqa: S311  nothing is kept secret by it
-        for port in (*range(start, _FREE_TO), *range(_FREE_FROM, start)):
+        start = random.randrange(_FREE_FROM, _FREE_TO)  # noqa: S311  nothing is kept secret by it
+        for port in chain(range(start, _FREE_TO), range(_FREE_FROM, start)):
             if port not in self._given and is_free(port):
                 self._given.add(port)
                 return port

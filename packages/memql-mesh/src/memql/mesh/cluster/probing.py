@@ -21,7 +21,7 @@ __all__ = ["Prober", "Sight", "open_prober", "samples"]
 
 _SECONDS: Final = 5.0
 _STREAMS: Final = "memql_active_streams"
-_PEERS: Final = "memql_mesh_links"
+_LINKS: Final = "memql_mesh_links"
 _LAG: Final = "memql_mesh_behind_seconds"
 _LEADER: Final = "memql_cron_leader"
 
@@ -31,7 +31,7 @@ class Sight:
     """A node as it shows itself; empty where it does not answer.
 
     ``health`` is ``ok``, ``degraded`` or ``draining``; ``readiness`` is ``ready``, ``starting``, ``unready`` or
-    ``draining``, with what is ``missing``. ``streams`` counts those of clients, ``peers`` those to and from other
+    ``draining``, with what is ``missing``. ``streams`` counts those of clients, ``links`` those to and from other
     nodes. ``lag`` is since how many seconds events may wait for it in the log; None for a node that is not in the mesh.
     """
 
@@ -39,7 +39,7 @@ class Sight:
     readiness: str = ""
     missing: tuple[str, ...] = ()
     streams: int | None = None
-    peers: int | None = None
+    links: int | None = None
     lag: float | None = None
     leads: bool = False
 
@@ -83,7 +83,7 @@ class Prober:
     async def dialed(self, node: NodeState) -> int:
         """To how many other nodes it keeps a stream of its own."""
         _, body = await self._get(node, "/metrics")
-        return int(sum(samples(body.decode(), _PEERS, 'side="dialed"')))
+        return int(sum(samples(body.decode(), _LINKS, 'side="dialed"')))
 
     async def _get(self, node: NodeState, path: str) -> tuple[int, bytes]:
         """Status and body; 0 while it does not answer."""
@@ -131,7 +131,7 @@ def _sight(health: dict[str, Any], readiness: dict[str, Any], metrics: str) -> S
         readiness=str(readiness.get("status", "")),
         missing=tuple(map(str, readiness.get("missing", ()))),
         streams=int(sum(samples(metrics, _STREAMS))),
-        peers=int(sum(samples(metrics, _PEERS))) if lags else None,
+        links=int(sum(samples(metrics, _LINKS))) if lags else None,
         lag=max(lags) if lags else None,
         leads=any(samples(metrics, _LEADER)),
     )

@@ -24,13 +24,13 @@ COLUMNS: Final = (
     "HEALTH",
     "LIFECYCLE",
     "STREAMS",
-    "PEERS",
+    "LINKS",
     "LAG",
     "LEADER",
     "RESTARTS",
     "UPTIME",
 )
-_NUMBERS: Final = frozenset({"STREAMS", "PEERS", "LAG", "RESTARTS", "UPTIME"})
+_NUMBERS: Final = frozenset({"STREAMS", "LINKS", "LAG", "RESTARTS", "UPTIME"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Row:
             self.health,
             self.lifecycle,
             _shown(sight.streams),
-            _shown(sight.peers),
+            _shown(sight.links),
             "" if sight.lag is None else f"{sight.lag:.1f} s",
             "yes" if sight.leads else "",
             str(self.state.restarts),
@@ -110,7 +110,7 @@ class Row:
             "ready": self.is_ready,
             "missing": list(sight.missing),
             "streams": sight.streams,
-            "peers": sight.peers,
+            "links": sight.links,
             "lagSeconds": sight.lag,
             "leader": sight.leads,
             "restarts": state.restarts,
