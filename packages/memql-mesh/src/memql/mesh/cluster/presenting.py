@@ -76,5 +76,5 @@ def open_presenter() -> Iterator[Presenter]:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True, highlight=False), auto_refresh=False) as live:
+    with Live(console=Console(stderr=True, highlight=False), auto_refresh=False, transient=True) as live:
         yield _Screen(live)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,15 +30,16 @@ COLUMNS: Final = (
     "RESTARTS",
     "UPTIME",
 )
+_DISPENSABLE: Final = ("ROLE", "LINKS", "RESTARTS", "LAG", "STREAMS", "LEADER")
+"""What a narrow terminal leaves out, in this order."""
+_BETWEEN: Final = 3
 _NUMBERS: Final = frozenset({"STREAMS", "LINKS", "LAG", "RESTARTS", "UPTIME"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One node, as the supervisor keeps it and as it shows itself. ``uptime`` is seconds; None while it does not run.
-
-    :param alive: whether its process runs.
-    """
+    """One node, as the supervisor keeps it and as it shows itself. ``alive`` tells whether its process runs, ``now`` is
+    seconds since 1970."""
 
     state: NodeState
     sight: Sight
@@ -140,19 +141,29 @@ def _lack(row: Row) -> str:
 
 
 def rich_table(rows: Sequence[Row], width: int) -> Table:
-    """The table for a terminal of so many columns."""
+    """The table for a terminal of so many columns; on a narrow one, without what can best be done without."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    cells = [dict(zip(COLUMNS, row.cells(), strict=True)) for row in rows]
+    shown = _fitting(cells, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in COLUMNS:
+    for column in shown:
         table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold")
-    for row in rows:
+    for row, texts in zip(rows, cells, strict=True):
         styles = {"NODE": colour_of(row.state.id), "HEALTH": _health_style(row), "LIFECYCLE": _lifecycle_style(row)}
-        cells = zip(COLUMNS, row.cells(), strict=True)
-        table.add_row(*(Text(cell, style=styles.get(column, "")) for column, cell in cells))
+        table.add_row(*(Text(texts[column], style=styles.get(column, "")) for column in shown))
     return table
+
+
+def _fitting(cells: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    shown = list(COLUMNS)
+    needed = {column: max([len(column), *(len(row[column]) for row in cells)]) + _BETWEEN for column in COLUMNS}
+    for column in _DISPENSABLE:
+        if sum(needed[one] for one in shown) - _BETWEEN > width:
+            shown.remove(column)
+    return shown
 
 
 def _health_style(row: Row) -> str:
