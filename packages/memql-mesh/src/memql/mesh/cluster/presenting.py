@@ -57,7 +57,9 @@ class _Screen:
     def show(self, text: str, level: Level, node: str) -> None:
         from rich.text import Text
 
-        line = Text(f"{node} ", style=colour_of(node)) if node else Text()
+        line = Text()
+        if node:
+            line.append(f"{node} ", style=colour_of(node))
         self._live.console.print(line.append(text, style=_STYLES[level]), soft_wrap=True)
 
     async def follow(self, supervisor: Supervisor) -> None:

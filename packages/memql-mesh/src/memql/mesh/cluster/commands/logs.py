@@ -98,7 +98,7 @@ def _shower(width: int) -> Callable[[LogLine], None]:
     console = Console(highlight=False)
 
     def show(line: LogLine) -> None:
-        text = Text(f"{line.node:{width}} ", style=colour_of(line.node))
+        text = Text().append(f"{line.node:{width}} ", style=colour_of(line.node))
         text.append(f"{line.clock} ", style="dim")
         if line.level:
             text.append(f"{line.level:8}", style=styles.get(line.level, ""))
