@@ -105,7 +105,7 @@ def parse_replicas(texts: Sequence[str], roles: Collection[str]) -> dict[str, in
     return found
 
 
-def make_plan(replicas: Mapping[str, int], ports: PortSource, *, tls: bool) -> Plan:
+def make_plan(replicas: Mapping[str, int], ports: PortSource, *, tls: bool = False) -> Plan:
     """The nodes: ids are ``<role>-<n>`` from 1.
 
     :raises MemqlError: ``CONFIG_INVALID`` when no port can be had for one.

@@ -10,7 +10,7 @@ import anyio
 
 from memql.mesh.cluster.authority import prepare_certificates
 from memql.mesh.cluster.blueprint import Blueprint, Wishes, draw
-from memql.mesh.cluster.files import make_private_directory
+from memql.mesh.cluster.files import make_private_directory, read_private
 from memql.mesh.cluster.journal import Journal
 from memql.mesh.cluster.place import SUPERVISOR
 from memql.mesh.cluster.ports import require_free
@@ -52,6 +52,7 @@ def _prepare(blueprint: Blueprint) -> ClusterSecrets:
     """What the nodes need before they start."""
     place, nodes = blueprint.place, blueprint.plan.nodes
     require_free((port, f"{what} of {node.id}") for node in nodes for port, what in node.ports())
+    read_private(place.owner_token)  # kept from an earlier cluster, it must be nobody else's
     secrets = obtain_secrets(place, {node.role for node in nodes})
     if blueprint.plan.tls:
         prepare_certificates(place, [node.id for node in nodes])
