@@ -75,6 +75,13 @@ def test_a_directory_that_others_may_enter_is_closed(tmp_path: Path) -> None:
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
+def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MemqlError, match="cannot be used") as raised:
+        make_private_directory(tmp_path / "file" / "d")
+    assert raised.value.code is Code.CONFIG_INVALID
+
+
 # --- processes -------------------------------------------------------------------------------------------------------
 
 

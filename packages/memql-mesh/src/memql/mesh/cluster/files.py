@@ -15,10 +15,16 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private_directory(path: Path) -> Path:
-    """The directory, which nobody else may enter."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if stat.S_IMODE(path.stat().st_mode) & _OTHERS:
-        path.chmod(0o700)
+    """The directory, which nobody else may enter.
+
+    :raises MemqlError: ``CONFIG_INVALID`` when it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(path.stat().st_mode) & _OTHERS:
+            path.chmod(0o700)
+    except OSError as error:
+        raise MemqlError(Code.CONFIG_INVALID, f"the directory {path} cannot be used: {error.strerror}") from error
     return path
 
 

@@ -80,10 +80,10 @@ class Prober:
                 tasks.start_soon(look, number, node)
         return sights
 
-    async def dialed(self, node: NodeState) -> int:
-        """To how many other nodes it keeps a stream of its own."""
+    async def dialed(self, node: NodeState, kind: str) -> int:
+        """To how many other nodes of a type it keeps a stream of its own."""
         _, body = await self._get(node, "/metrics")
-        return int(sum(samples(body.decode(), _LINKS, 'side="dialed"')))
+        return int(sum(samples(body.decode(), _LINKS, f'side="dialed",type="{kind}"')))
 
     async def _get(self, node: NodeState, path: str) -> tuple[int, bytes]:
         """Status and body; 0 while it does not answer."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -24,7 +25,7 @@ from memql.mesh.cluster.probing import Prober, Sight, open_prober
 from memql.mesh.cluster.processes import identify
 from memql.mesh.cluster.secrets import ClusterSecrets
 from memql.mesh.cluster.state import ClusterState, NodeState, initial_state, write_state
-from memql.mesh.discovery.topology import MESH_TYPES
+from memql.mesh.discovery.topology import dials
 
 __all__ = ["Supervisor"]
 
@@ -183,12 +184,11 @@ class Supervisor:
         stack.enter_context(said)
 
     async def _wait_connected(self) -> None:
-        """Until the hubs reach the nodes that they forward to."""
+        """Until every node reaches those that it forwards to."""
         assert self._prober is not None
-        served = sum(node.role in MESH_TYPES and node.role != ENTRY for node in self.blueprint.plan.nodes)
         for node in self.state.nodes:
-            if node.role == ENTRY:
-                while await self._prober.dialed(node) < served:  # noqa: ASYNC110  another process
+            for kind, count in _dialed_by(node, self.state.nodes).items():
+                while await self._prober.dialed(node, kind) < count:  # noqa: ASYNC110  another process
                     await anyio.sleep(_LOOK_SECONDS)
 
     # --- while it runs ----------------------------------------------------------------------------------------------
@@ -231,6 +231,11 @@ class Supervisor:
             async with anyio.create_task_group() as stopping:
                 for node in stage:
                     stopping.start_soon(self._keepers[node.id].stop)
+
+
+def _dialed_by(node: NodeState, nodes: Iterable[NodeState]) -> Counter[str]:
+    """How many nodes of each type a node keeps a stream of its own to."""
+    return Counter(one.role for one in nodes if dials(node.role, node.id, one.role, one.id))
 
 
 def _patience(environment: Mapping[str, str]) -> float:
