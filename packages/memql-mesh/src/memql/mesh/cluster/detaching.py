@@ -12,13 +12,12 @@ from memql.cli.output import say
 from memql.mesh.cluster.blueprint import Wishes, draw
 from memql.mesh.cluster.files import make_private_directory
 from memql.mesh.cluster.place import Place
-from memql.mesh.cluster.state import read_state, sole_supervisor
+from memql.mesh.cluster.state import Phase, read_state, sole_supervisor
 
 __all__ = ["detach_cluster"]
 
 _LOOK_SECONDS: Final = 0.1
-_GRACE_SECONDS: Final = 3.0
-"""The supervisor tells what is not ready when the time is over; so long it is listened to for that."""
+_GRACE_SECONDS: Final = 30.0
 
 
 def detach_cluster(wishes: Wishes, timeout: float) -> int:
@@ -34,19 +33,29 @@ def detach_cluster(wishes: Wishes, timeout: float) -> int:
         # Only to know, before a process is started, that nobody else is.
         pass
     supervisor, output = _start(wishes, place, timeout)
-    deadline = time.monotonic() + timeout + _GRACE_SECONDS
     with output:
-        while time.monotonic() < deadline:
-            code = supervisor.poll()
-            _relay(output)
-            if code is not None:
-                return code or 1
-            if _is_up(place, supervisor.pid):
-                _relay(output)
-                return 0
-            time.sleep(_LOOK_SECONDS)
+        phase = _wait(supervisor, place, output, timeout)
+    if phase == "running":
+        return 0
+    if phase is None:
+        return supervisor.wait() or 1
     say("the supervisor goes on: memql cluster status and memql cluster logs show more, memql cluster down stops it")
     return 1
+
+
+def _wait(supervisor: subprocess.Popen[bytes], place: Place, output: BinaryIO, timeout: float) -> Phase | None:
+    """Relay what the supervisor says until the cluster is up or late; None when the supervisor has ended."""
+    # It tells by itself when the time is over, in more words; this is for one that does not.
+    deadline = time.monotonic() + timeout + _GRACE_SECONDS
+    phase: Phase = "starting"
+    while phase not in {"running", "late"} and time.monotonic() < deadline:
+        ended = supervisor.poll() is not None
+        phase = _phase(place, supervisor.pid)
+        _relay(output)
+        if ended:
+            return None
+        time.sleep(_LOOK_SECONDS)
+    return phase
 
 
 def _start(wishes: Wishes, place: Place, timeout: float) -> tuple[subprocess.Popen[bytes], BinaryIO]:
@@ -69,6 +78,6 @@ def _relay(output: BinaryIO) -> None:
     sys.stderr.flush()
 
 
-def _is_up(place: Place, supervisor: int) -> bool:
+def _phase(place: Place, supervisor: int) -> Phase:
     state = read_state(place)
-    return state is not None and state.supervisor.pid == supervisor and state.phase == "running"
+    return state.phase if state is not None and state.supervisor.pid == supervisor else "starting"

@@ -72,6 +72,7 @@ async def _tell_if_late(supervisor: Supervisor, journal: Journal, timeout: float
     rows = rows_of(supervisor.state.nodes, await supervisor.look())
     missing = describe_unready(rows) or "the nodes are not connected"
     journal.tell(f"not up after {timeout:g} s: {missing}", level="error")
+    supervisor.give_up_waiting()
 
 
 def _greet(blueprint: Blueprint, journal: Journal, presenter: Presenter, began: float) -> None:

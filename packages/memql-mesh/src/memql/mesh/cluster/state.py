@@ -30,7 +30,8 @@ __all__ = [
     "write_state",
 ]
 
-Phase: TypeAlias = Literal["starting", "running", "stopping"]
+Phase: TypeAlias = Literal["starting", "late", "running", "stopping"]
+"""``late`` is still starting when the time for that is over; ``running`` has been up once."""
 NodePhase: TypeAlias = Literal["planned", "starting", "ready", "unready", "waiting", "stopping", "stopped"]
 """As the supervisor sees it: ``waiting`` is between an end and the next start, ``unready`` was ready and is not now."""
 

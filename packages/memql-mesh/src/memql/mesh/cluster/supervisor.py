@@ -79,6 +79,12 @@ class Supervisor:
             return [Sight()] * len(self.state.nodes)
         return await self._prober.look_at_all(self.state.nodes)
 
+    def give_up_waiting(self) -> None:
+        """The time for starting is over: whoever waits is told, and nodes that fail are started again from now on."""
+        if self.state.phase == "starting":
+            self.state.phase = "late"
+            self._save()
+
     async def wait_up(self) -> None:
         """Return once every node is ready and the nodes are connected."""
         await self._up.wait()
