@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_cluster import Terminal, terminal, until
+from local_cluster import Terminal, fresh_database, terminal, until
 
+from memql.graph.embedded import EmbeddedServer
 from memql.mesh.cluster.ports import FreePorts, Ports
 from memql.mesh.cluster.probing import samples
 
@@ -179,9 +180,12 @@ def test_an_agent_installed_alone_embeds_texts_without_a_network(
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+def cluster(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     """A cluster of this workspace for the nodes to join: identity and one bff."""
-    with terminal(tmp_path_factory.mktemp("home")) as opened:
+    with (
+        fresh_database(postgres) as dsn,
+        terminal(tmp_path_factory.mktemp("home"), MEMQL_DATABASE_DSN=dsn) as opened,
+    ):
         opened.cluster("up", "--detach", "--free-ports", "--only", "bff").require()
         yield opened
 

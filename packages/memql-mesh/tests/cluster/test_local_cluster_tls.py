@@ -7,14 +7,13 @@ import ssl
 import stat
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
 import grpc
 import grpc.aio
 import pytest
-from local_cluster import Terminal, is_gone, terminal
+from local_cluster import Terminal, is_gone, reachable_home, terminal
 
 from memql.client import connect
 from memql.errors import Code, MemqlError
@@ -26,9 +25,9 @@ UP = ("up", "--detach", "--free-ports", "--tls", "--only", "bff,agent", "--repli
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+def here() -> Iterator[Terminal]:
     """A terminal beside a running cluster with TLS."""
-    with terminal(tmp_path_factory.mktemp("home")) as opened:
+    with reachable_home() as home, terminal(home) as opened:
         opened.cluster(*UP).require()
         yield opened
 
@@ -102,7 +101,7 @@ def test_a_key_or_a_secret_that_others_can_read_keeps_the_cluster_from_starting(
         file.chmod(0o600)
 
 
-def test_certificates_are_kept_while_they_count(here: Terminal, tmp_path: Path) -> None:
+def test_certificates_are_kept_while_they_count(here: Terminal) -> None:
     before = {file.name: file.read_bytes() for file in here.place.tls.iterdir()}
     here.place.certificate("agent-1").unlink()
     here.cluster(*UP).require()

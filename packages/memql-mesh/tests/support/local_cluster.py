@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +146,14 @@ def _kill_all(opened: Terminal) -> None:
         for node in state.running_nodes():
             if node.process is not None:
                 node.process.signal(signal.SIGKILL)
+
+
+@contextmanager
+def reachable_home() -> Iterator[Path]:
+    """A home in which a server that is started by root can run as another account: nobody closes a directory above it,
+    as test runs do with those that they keep their files in."""
+    with tempfile.TemporaryDirectory(prefix="memql-cluster-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory) / "home"
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from typing import Final
 import anyio
 from anyio.abc import Process
 
-from memql.errors import Code, MemqlError
 from memql.mesh.cluster.journal import Journal, Level
 from memql.mesh.cluster.place import Place
 from memql.mesh.cluster.processes import identify
@@ -110,14 +109,10 @@ class Keeper:
     async def run(self) -> None:
         """Start the node's process again and again, until :meth:`stop` or cancelled.
 
-        :raises MemqlError: ``UNAVAILABLE`` when no process can be started.
+        :raises MemqlError: what ``ended`` raises.
         """
         while not self._stopping:
-            process = await self._start()
-            code = await process.wait()
-            self._process = None
-            ready, self._ready_since = self._ready_since, None
-            ending = Ending(code, None if ready is None else time.monotonic() - ready)
+            ending = await self._live()
             if not self._stopping:
                 await self._again(ending)
 
@@ -161,9 +156,12 @@ class Keeper:
 
     def last_words(self) -> str:
         """What the last process said at its end: its error if it told one, else its last lines."""
-        with self._place.log(self.state.id).open("rb") as log:
-            log.seek(self._log_begins)
-            lines = log.read().decode(errors="replace").splitlines()
+        try:
+            with self._place.log(self.state.id).open("rb") as log:
+                log.seek(self._log_begins)
+                lines = log.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
         told = [number for number, line in enumerate(lines) if line.startswith("error ")]
         return "\n".join(lines[told[-1] :] if told else lines[-_LAST_LINES:])
 
@@ -174,6 +172,18 @@ class Keeper:
                 self._process.kill()
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _live(self) -> Ending:
+        """One process, from its start to its end."""
+        try:
+            process = await self._start()
+        except OSError as error:
+            self._tell(f"cannot be started: {error}", level="error")
+            return Ending(1, None)
+        code = await process.wait()
+        self._process = None
+        ready, self._ready_since = self._ready_since, None
+        return Ending(code, None if ready is None else time.monotonic() - ready)
 
     async def _start(self) -> Process:
         # A process that was started must be known, or nobody would end it.
@@ -202,8 +212,6 @@ class Keeper:
                 # Ctrl-C is for the supervisor, which stops the nodes in order.
                 start_new_session=True,
             )
-        except OSError as error:
-            raise MemqlError(Code.UNAVAILABLE, f"{self.state.id} cannot be started: {error}") from error
         finally:
             os.close(descriptor)
 
