@@ -36,7 +36,7 @@ format: .venv/.synced ## Rewrite the code in the house style
 
 types: .venv/.synced ## The strict type check
 	@.venv/bin/mypy -p memql $(foreach role,mesh bff voice cognition agent planner identity workbench,-p memql.$(role))
-	@MYPYPATH=examples/airline .venv/bin/mypy tests benchmarks examples
+	@MYPYPATH=examples/airline:packages/memql-mesh/tests/support .venv/bin/mypy tests benchmarks examples
 	@for tests in packages/*/tests; do \
 		(cd $$tests && MYPYPATH=support:../../memql-core/tests/support:../../memql-identity/tests/support:../../memql-mesh/tests/support ../../../.venv/bin/mypy --config-file ../../../pyproject.toml .) || exit 1; \
 	done

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from memql.cli.app import run
 from memql.cli.boot import boot_layers, boot_settings
+from memql.cli.connection import find_server
 from memql.cli.live import parse_assignments
 from memql.cli.output import cell
 from memql.cli.running import announce, find_running
@@ -120,3 +122,51 @@ def test_the_file_of_a_dead_node_does_not_count(tmp_path: Path) -> None:
     child.wait()
     (tmp_path / "node.json").write_text(f'{{"pid":{child.pid},"grpc":"a","http":"b"}}')
     assert find_running(tmp_path) is None
+
+
+@pytest.fixture
+def announced(clean_environment: Path) -> Iterator[Path]:
+    """A home where a cluster of two nodes with TLS runs; the file of its credential is returned."""
+    token_file = clean_environment.parent / "owner.token"
+    token_file.write_text("mql_pat_x\n")
+    with announce(
+        clean_environment,
+        grpc="grpcs://127.0.0.1:1,grpcs://127.0.0.1:2",
+        http="https://127.0.0.1:3",
+        trees=[],
+        nodes={"bff-1": "grpcs://127.0.0.1:1", "agent-1": "grpcs://127.0.0.1:9"},
+        token_file=token_file,
+        ca_file=Path("/ca.pem"),
+    ):
+        yield token_file
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        (None, "grpcs://127.0.0.1:1,grpcs://127.0.0.1:2"),
+        ("agent-1", "grpcs://127.0.0.1:9"),
+        ("127.0.0.1:9", "grpcs://127.0.0.1:9"),
+        ("grpcs://127.0.0.1:2", "grpcs://127.0.0.1:2"),
+    ],
+)
+@pytest.mark.usefixtures("announced")
+def test_what_runs_here_says_what_to_show_it_and_how_to_trust_it(given: str | None, address: str) -> None:
+    server = find_server(given, None)
+    assert (server.address, server.token, server.ca_file) == (address, "mql_pat_x", Path("/ca.pem"))
+
+
+@pytest.mark.usefixtures("announced")
+def test_a_stranger_is_shown_nothing_that_it_was_not_given() -> None:
+    for stranger in ("127.0.0.1:10", "grpcs://elsewhere:1", "agent-2"):
+        server = find_server(stranger, None)
+        assert (server.address, server.token, server.ca_file) == (stranger, None, None)
+    assert find_server("agent-1", "mine").token == "mine"
+
+
+def test_a_credential_that_cannot_be_read_is_told(announced: Path) -> None:
+    announced.unlink()
+    with pytest.raises(MemqlError) as raised:
+        find_server(None, None)
+    assert raised.value.code is Code.CONFIG_INVALID
+    assert find_server(None, "mine").token == "mine"

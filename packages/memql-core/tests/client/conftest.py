@@ -29,6 +29,7 @@ class Peer:
     drop: Callable[[], None]
     headers: dict[str, str] = field(default_factory=dict)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def send(self, data: bytes) -> None:
         """Write one message. The test and the stream's own task take turns: gRPC allows one write at a time."""
@@ -153,6 +154,7 @@ def _grpc_stream(node: ScriptedNode) -> Any:
                     return
                 await node.take(peer, read.result())
         finally:
+            peer.ended.set()
             # A read that fails because the server stops has nobody else to tell.
             for pending in (gone, read):
                 pending.cancel()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memql.client import Code, MemqlError
 from memql.client._codec import call_text, decode_event, plain_arguments
-from memql.client._target import parse_target
+from memql.client._target import parse_addresses, parse_target
 from memql.wire import messages
 from memql.wire.frames import EventFrame
 
@@ -99,3 +99,23 @@ def test_a_missing_certificate_file_is_told(tmp_path: Any) -> None:
     with pytest.raises(MemqlError) as raised:
         target.certificate_authorities()
     assert raised.value.code is Code.CONFIG_INVALID
+
+
+def test_addresses_are_tried_from_the_one_after_the_one_in_use() -> None:
+    addresses = parse_addresses("a:1, b:2,c:3,,a:1")
+    assert list(map(str, addresses.next())) == ["a:1", "b:2", "c:3"]
+    addresses.use(addresses.all[1])
+    assert list(map(str, addresses.next())) == ["c:3", "a:1", "b:2"]
+    assert list(map(str, addresses.next(leaving=True))) == ["c:3", "a:1"]
+
+
+def test_the_only_address_is_tried_again_even_when_it_is_to_be_left() -> None:
+    addresses = parse_addresses(["a:1"])
+    addresses.use(addresses.all[0])
+    assert list(map(str, addresses.next(leaving=True))) == ["a:1"]
+
+
+@pytest.mark.parametrize("nothing", ["", " , ", []])
+def test_no_address_is_refused(nothing: str | list[str]) -> None:
+    with pytest.raises(MemqlError, match="names no host"):
+        parse_addresses(nothing)

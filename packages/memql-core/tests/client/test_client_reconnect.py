@@ -226,3 +226,71 @@ async def test_a_credential_is_renewed_before_it_expires_without_losing_the_stre
 async def test_only_a_jwt_has_an_expiry(token: str) -> None:
     assert expiry_of(token) is None
     assert expiry_of(jwt(0, "x")) is not None
+
+
+async def test_of_several_addresses_the_first_that_answers_is_used(node: Any) -> None:
+    async with connect(f"127.0.0.1:1, {node.grpc_address}", timeout=10) as client:
+        assert (await client.query("queryJobs")).data == [{"title": "Boiler"}]
+    assert len(node.peers) == 1
+
+
+async def test_when_no_address_answers_the_error_names_them_all() -> None:
+    with pytest.raises(MemqlError, match=r"none of 127\.0\.0\.1:1, 127\.0\.0\.1:2 answers") as raised:
+        async with connect(["127.0.0.1:1", "127.0.0.1:2"], timeout=10):
+            pass
+    assert raised.value.code is Code.UNAVAILABLE
+
+
+async def test_a_refused_credential_is_not_tried_at_the_next_address(node: Any, scripted_node_factory: Any) -> None:
+    async with scripted_node_factory() as other:
+        with pytest.raises(MemqlError) as raised:
+            async with connect([node.grpc_address, other.grpc_address], "wrong"):
+                pass
+        assert raised.value.code is Code.UNAUTHENTICATED
+        assert not other.peers
+
+
+async def test_a_lost_stream_goes_on_at_the_next_address(node: Any, scripted_node_factory: Any) -> None:
+    async with (
+        scripted_node_factory() as other,
+        connect([node.grpc_address, other.ws_address], reconnect=FAST) as client,
+        client.subscribe("v1:ops:job") as events,
+    ):
+        await node.peers[0].event(events.id, {"n": 1}, seq=1, cursor="c1")
+        assert (await events.next(5)).payload == {"n": 1}
+        node.peers[0].drop()
+        again = (await other.wait_for("subscribe")).message()
+        assert isinstance(again, messages.SubscribeMsg)
+        assert again.config is not None
+        assert again.config.fields["resumeAfter"].string_value == "c1"
+        assert len(await client.query("queryJobs")) == 1
+        assert (len(node.peers), len(other.peers)) == (1, 1)
+
+
+async def test_a_draining_node_is_left_for_another_address(node: Any, scripted_node_factory: Any) -> None:
+    async with (
+        scripted_node_factory() as other,
+        connect([node.grpc_address, other.grpc_address], reconnect=FAST) as client,
+        client.subscribe("v1:ops:job") as events,
+    ):
+        await node.peers[0].event("", {"eventType": "server-draining", "graceSeconds": 5})
+        await other.wait_for("subscribe")
+        await other.peers[0].event(events.id, {"n": 2}, seq=1, cursor="c2")
+        assert (await events.next(5)).payload == {"n": 2}
+        assert (len(node.peers), len(other.peers)) == (1, 1)
+        # The client itself ends the stream that it has left; nothing else ends with it.
+        with anyio.fail_after(10):
+            await node.peers[0].ended.wait()
+        assert len(await client.query("queryJobs")) == 1
+        await other.peers[0].event(events.id, {"n": 3}, seq=2, cursor="c3")
+        assert (await events.next(5)).payload == {"n": 3}
+
+
+async def test_a_draining_node_is_kept_to_its_end_while_no_other_address_answers(node: Any) -> None:
+    async with connect([node.grpc_address, "127.0.0.1:1"], reconnect=FAST, timeout=10) as client:
+        await node.peers[0].event("", {"eventType": "server-draining", "graceSeconds": 5})
+        assert len(await client.query("queryJobs")) == 1
+        assert len(node.peers) == 1
+        node.peers[0].drop()
+        assert len(await client.query("queryJobs")) == 1
+    assert len(node.peers) == 2

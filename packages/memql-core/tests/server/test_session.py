@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -176,3 +177,23 @@ async def test_leaving_lets_an_answer_under_way_finish(services: Services) -> No
 async def _open_later(outlet: Outlet) -> None:
     await anyio.lowlevel.checkpoint()
     outlet.open.set()
+
+
+async def test_a_stream_that_grpc_cancels_while_it_is_being_left_ends_as_cancelled(services: Services) -> None:
+    outlet = Outlet()
+    leaving = anyio.Event()
+
+    async def live() -> None:
+        with anyio.CancelScope():
+            async with session_on(services, outlet) as session:
+                session.receive(query("q1", "rows 1"))
+                await outlet.begun.wait()
+                leaving.set()
+
+    stream = asyncio.create_task(live())
+    await leaving.wait()
+    await anyio.wait_all_tasks_blocked()
+    stream.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stream
+    assert outlet.cut == 1

@@ -20,7 +20,13 @@ from memql.client import connect
 from memql.config import Settings
 from memql.errors import Code, MemqlError
 from memql.server.grpc_service import SERVICE
-from memql.server.tls import channel_credentials, http_client_context, http_server_context, server_credentials
+from memql.server.tls import (
+    channel_credentials,
+    http_client_context,
+    http_server_context,
+    node_service_credentials,
+    server_credentials,
+)
 from memql.wire.messages import ClientHello
 
 pytestmark = pytest.mark.anyio
@@ -206,6 +212,13 @@ def test_files_that_are_not_there_or_hold_nothing_are_named(tmp_path: Path, node
 def test_mtls_needs_certificates_and_an_authority(node_pair: Pair) -> None:
     assert "MEMQL_GRPC_TLS_CERT_FILE" in refused(server_credentials, grpc_mtls=True)
     assert "MEMQL_GRPC_TLS_CA_FILE" in refused(server_credentials, **grpc_tls(node_pair, grpc_mtls=True))
+    assert "MEMQL_NODE_SERVICE_MTLS needs" in refused(node_service_credentials, node_service_mtls=True)
+
+
+def test_what_is_asked_of_nodes_follows_what_is_asked_of_clients_unless_it_is_set(node_pair: Pair) -> None:
+    assert "MEMQL_GRPC_MTLS needs" in refused(node_service_credentials, grpc_mtls=True)
+    assert node_service_credentials(settings(grpc_mtls=True, node_service_mtls=False)) is None
+    assert server_credentials(settings(node_service_mtls=True)) is None
 
 
 async def test_a_node_with_an_open_key_does_not_start(serve: Serve, node_pair: Pair) -> None:

@@ -101,11 +101,12 @@ async def _database(settings: Settings) -> CheckResult:
 
 
 async def _node(settings: Settings) -> CheckResult:
-    from memql.cli.connection import open_client, server_address
+    from memql.cli.connection import find_server, open_client
 
-    address = server_address(os.environ.get("MEMQL_SERVER"))
+    server, token = os.environ.get("MEMQL_SERVER"), os.environ.get("MEMQL_TOKEN")
     try:
-        async with open_client(address, os.environ.get("MEMQL_TOKEN"), _SERVER_PATIENCE) as client:
+        async with open_client(server, token, _SERVER_PATIENCE) as client:
+            address = find_server(server, token).address
             return CheckResult("ok", "node", f"{client.server.node_id} answers at {address}")
     except MemqlError as error:
         return CheckResult("note", "node", error.message, "memql up starts one")

@@ -27,6 +27,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "voice-agent-token": "memql-identity",
     "service-account-token": "memql-identity",
     "keys": "memql-identity",
+    "cluster": "memql-mesh",
 }
 """Commands of our own distributions, and which one to install for each."""
 

@@ -17,7 +17,7 @@ from memql.client._families import Automations, Node, Policies, Sense, Tools
 from memql.client._models import SI
 from memql.client._session import Session
 from memql.client._subscription import EventStream, Subscription
-from memql.client._target import parse_target
+from memql.client._target import parse_addresses
 from memql.client._tool_calls import ClientTools
 from memql.client.model import Access, Concept, Concepts, Reconnect, ServerInfo, Status
 from memql.client.results import Result, Row
@@ -225,7 +225,7 @@ def _concept(concept: messages.ConceptDescriptor) -> Concept:
 
 @asynccontextmanager
 async def connect(
-    address: str,
+    address: str | Sequence[str],
     token: TokenSource = None,
     *,
     ca_file: str | Path | None = None,
@@ -235,22 +235,23 @@ async def connect(
     """Connect to a memQL node for the length of a ``with`` block.
 
     :param address: ``host:port`` or ``grpc://`` (plaintext gRPC), ``grpcs://`` (TLS), ``ws://`` or ``wss://``
-        (the WebSocket bridge).
+        (the WebSocket bridge). Of several, as a sequence or with commas between them, the first that answers is
+        used; a stream that is lost, or whose node drains, goes on at the next.
     :param token: a credential, or a coroutine function that is asked for one on every dial and a minute
         before a JWT expires; without a scheme it is a bearer token.
     :param ca_file: certificate authorities (PEM) to trust instead of the system's.
     :param reconnect: how a lost stream is dialled again.
-    :param timeout: seconds for the first dial and for each request.
+    :param timeout: seconds for the first dial, shared by the addresses, and for each request.
     :raises MemqlError: ``UNAVAILABLE`` when nothing answers, ``UNAUTHENTICATED`` or ``FORBIDDEN`` when the
         credential is refused.
     """
-    target = parse_target(address, ca_file)
+    addresses = parse_addresses(address, ca_file)
     failure: Exception | None = None
     try:
         async with anyio.create_task_group() as group:
             client_tools = ClientTools(group)
             session = Session(
-                target,
+                addresses,
                 token,
                 reconnect or Reconnect(),
                 timeout,

@@ -43,6 +43,7 @@ class GrpcTransport:
         self._channel = channel
         self._call = call
         self._target = target
+        self._closed = False
 
     @classmethod
     async def open(cls, target: Target, token: str, timeout: float, *, patient: bool = False) -> GrpcTransport:
@@ -71,6 +72,9 @@ class GrpcTransport:
             await self._call.write(data)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             raise await self._lost() from None
+        except asyncio.CancelledError:
+            self._raise_if_closed()
+            raise
 
     async def receive(self) -> bytes:
         """The next envelope."""
@@ -78,6 +82,9 @@ class GrpcTransport:
             data: Any = await self._call.read()
         except grpc.aio.AioRpcError:
             raise await self._lost() from None
+        except asyncio.CancelledError:
+            self._raise_if_closed()
+            raise
         if data is grpc.aio.EOF:
             raise await self._lost()
         assert isinstance(data, bytes)
@@ -85,12 +92,19 @@ class GrpcTransport:
 
     async def aclose(self) -> None:
         """Cancel the call and close its channel."""
+        self._closed = True
         self._call.cancel()
         # gRPC's poller outlives the event loop: nothing of the call may be under way when the loop ends.
         with anyio.move_on_after(_STATUS_PATIENCE, shield=True):
             await self._call.code()
         with anyio.CancelScope(shield=True):
             await self._channel.close()
+
+    def _raise_if_closed(self) -> None:
+        """gRPC ends what waits on a call that was cancelled from here as if its task were cancelled; it is not."""
+        task = asyncio.current_task()
+        if self._closed and not (task is not None and task.cancelling()):
+            raise StreamLostError from None
 
     async def _lost(self) -> StreamLostError:
         code, text = grpc.StatusCode.UNAVAILABLE, "the connection broke"

@@ -19,7 +19,7 @@ from memql.client._credentials import Credentials, TokenSource
 from memql.client._link import Flow, Link, LinkLostError, MessageReply, RowsReply
 from memql.client._reads import is_read
 from memql.client._subscription import Subscription
-from memql.client._target import Target
+from memql.client._target import Addresses, Target
 from memql.client._transport import open_transport
 from memql.client.model import Reconnect, ServerInfo, Status
 from memql.errors import Code, MemqlError
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _DRAIN_GRACE = 30.0
 _HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
+_ELSEWHERE = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
+"""Failures of a dial that another node may not have."""
 
 
 class _UnexplainedError(Exception):
@@ -50,14 +52,14 @@ class Session:
 
     def __init__(
         self,
-        target: Target,
+        addresses: Addresses,
         token: TokenSource,
         reconnect: Reconnect,
         timeout: float,
         version: str,
         on_client_tool: Callable[[Link, messages.ClientToolCall], None],
     ) -> None:
-        self.target = target
+        self._addresses = addresses
         self.timeout = timeout
         self.status: Status = "reconnecting"
         self.server: ServerInfo | None = None
@@ -189,7 +191,7 @@ class Session:
                     await self._ready.wait()
         except TimeoutError:
             raise MemqlError(
-                Code.UNAVAILABLE, f"the stream to {self.target} is down and did not come back in time"
+                Code.UNAVAILABLE, f"the stream to {self._addresses.current} is down and did not come back in time"
             ) from None
         assert self._link is not None
         return self._link
@@ -244,25 +246,51 @@ class Session:
 
     # --- keeping a stream up ---
 
-    async def _dial(self, group: TaskGroup) -> Link:
-        try:
-            return await self._dial_once(group, patient=False)
-        except _UnexplainedError:
-            return await self._dial_once(group, patient=True)
+    async def _dial(self, group: TaskGroup, *, leaving: bool = False) -> Link:
+        """Dial the next address that answers.
 
-    async def _dial_once(self, group: TaskGroup, *, patient: bool) -> Link:
+        :param leaving: the node in use is to be left, so another one is wanted where there is one.
+        :raises MemqlError: the refusal of a node, or ``UNAVAILABLE`` when none answers.
+        """
+        candidates = self._addresses.next(leaving=leaving)
+        in_use = self._addresses.current
+        failure: MemqlError | None = None
+        for target in candidates:
+            self._addresses.use(target)
+            try:
+                return await self._dial_target(group, target, self.timeout / len(candidates))
+            except MemqlError as error:
+                failure = error
+                if error.code not in _ELSEWHERE:
+                    raise
+        self._addresses.use(in_use)
+        assert failure is not None
+        raise failure if len(candidates) == 1 else _nobody(self._addresses, failure)
+
+    async def _dial_target(self, group: TaskGroup, target: Target, limit: float) -> Link:
+        try:
+            return await self._dial_once(group, target, limit, patient=False)
+        except _UnexplainedError:
+            return await self._dial_once(group, target, limit, patient=True)
+
+    async def _dial_once(self, group: TaskGroup, target: Target, limit: float, *, patient: bool) -> Link:
         token = await self._credentials.renew()
-        transport = await open_transport(self.target, token, self.timeout, patient=patient)
+        transport = await open_transport(target, token, limit, patient=patient)
         link = Link(transport, self._on_push, self._on_end)
         group.start_soon(link.run, name="memql client stream")
         try:
-            self.server = await link.hello(self.client_id, self._version, self.timeout)
+            self.server = await link.hello(self.client_id, self._version, limit)
             for subscription in list(self._subscriptions.values()):
                 await self._announce(link, subscription)
         except LinkLostError as lost:
             if link.unexplained and not patient:
                 raise _UnexplainedError from lost
             raise lost.error from None
+        except BaseException:
+            # Another one is dialled next; this one must not go on listening.
+            with anyio.CancelScope(shield=True):
+                await link.aclose()
+            raise
         return link
 
     def _adopt(self, link: Link) -> None:
@@ -304,7 +332,7 @@ class Session:
                 await self.rotate(await self._credentials.renew())
             except MemqlError as error:
                 # The old credential still holds; when it ends the server ends the stream, and the next dial asks anew.
-                log.warning("the credential of the stream to %s was not renewed: %s", self.target, error)
+                log.warning("the credential of the stream to %s was not renewed: %s", self._addresses.current, error)
                 await self._dialled.wait()
 
     async def rotate(self, token: str) -> None:
@@ -321,7 +349,7 @@ class Session:
     async def _move(self, group: TaskGroup, old: Link) -> Link:
         """Open a stream elsewhere, take the subscriptions over, and let the old one finish what it has."""
         try:
-            fresh = await self._dial(group)
+            fresh = await self._dial(group, leaving=True)
         except MemqlError:
             # Nobody else answers; stay until the server closes.
             await _first_of(old.ended.wait, self._closing.wait)
@@ -347,7 +375,7 @@ class Session:
                 if failure.code in _HOPELESS and not self._credentials.can_renew:
                     break
             delay = min(max(delay * 2, policy.initial), policy.maximum)
-        self._failure = error or MemqlError(Code.UNAVAILABLE, f"the stream to {self.target} was lost")
+        self._failure = error or MemqlError(Code.UNAVAILABLE, f"the stream to {self._addresses.current} was lost")
         return None
 
     async def _tell_reconnected(self) -> None:
@@ -362,6 +390,10 @@ class Session:
         for subscription in self._subscriptions.values():
             subscription.end(None if self._closing.is_set() else reason)
         self._subscriptions.clear()
+
+
+def _nobody(addresses: Addresses, last: MemqlError) -> MemqlError:
+    return MemqlError(last.code, f"none of {addresses} answers; the last: {last.message}")
 
 
 def _closed_error() -> MemqlError:

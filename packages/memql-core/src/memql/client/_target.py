@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from memql.errors import Code, MemqlError
 
-__all__ = ["Target", "parse_target"]
+__all__ = ["Addresses", "Target", "parse_addresses", "parse_target"]
 
 _GRPC = {"grpc": False, "http": False, "grpcs": True, "https": True}
 _SOCKET = {"ws": False, "wss": True}
@@ -82,6 +83,44 @@ def parse_target(address: str, ca_file: str | Path | None = None) -> Target:
         shown = f"[{host}]" if ":" in host else host
         return Target("grpc", f"{shown}:{port or (443 if tls else 50051)}", tls, host, authority)
     raise _bad_address(address, f"the scheme {parts.scheme!r} is not known")
+
+
+class Addresses:
+    """The addresses of one system in the order in which they are tried, and which of them is in use."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.all = tuple(targets)
+        self.current = self.all[0]
+        """In use, or tried last."""
+        self._used = False
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.all))
+
+    def use(self, target: Target) -> None:
+        """This one is dialled now."""
+        self.current, self._used = target, True
+
+    def next(self, *, leaving: bool = False) -> tuple[Target, ...]:
+        """Those to dial now, in order: from the one after the one in use on, so that it comes last itself.
+
+        :param leaving: it is to be left: leave it out, unless it is the only one.
+        """
+        begin = self.all.index(self.current) + self._used
+        turned = self.all[begin:] + self.all[:begin]
+        return turned[:-1] if leaving and len(turned) > 1 else turned
+
+
+def parse_addresses(address: str | Sequence[str], ca_file: str | Path | None = None) -> Addresses:
+    """One address, or several: a sequence, or a text with commas between them; see :func:`parse_target`.
+
+    :raises MemqlError: ``INVALID_ARGUMENT`` for something that is no address, or for none.
+    """
+    texts = address.split(",") if isinstance(address, str) else address
+    targets = dict.fromkeys(parse_target(text.strip(), ca_file) for text in texts if text.strip())
+    if not targets:
+        raise _bad_address(str(address), "it names no host")
+    return Addresses(tuple(targets))
 
 
 def _bad_address(address: str, reason: str) -> MemqlError:

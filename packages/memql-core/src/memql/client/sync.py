@@ -240,7 +240,7 @@ class Client:
 
 @contextmanager
 def connect(
-    address: str,
+    address: str | Sequence[str],
     token: str | None = None,
     *,
     ca_file: str | Path | None = None,

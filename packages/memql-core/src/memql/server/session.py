@@ -169,8 +169,9 @@ class Session:
             # Each was cancelled once; being cancelled again here would only keep the loop busy while they end.
             with anyio.CancelScope(shield=True):
                 await self._requests.__aexit__(None, None, None)
-        except BaseExceptionGroup as failures:
-            kind, error, trace = type(failures), failures, failures.__traceback__
+        except BaseException as failure:
+            # Failures of requests; or gRPC has cancelled the stream itself, which no shield keeps out.
+            kind, error, trace = type(failure), failure, failure.__traceback__
         return await self._tasks.__aexit__(kind, error, trace)
 
     # --- in -------------------------------------------------------------------------------------------------

@@ -39,6 +39,11 @@ class ListenerSettings(Group):
         doc="certificate authorities (PEM) that peers are checked with",
     )
     grpc_mtls: Flag = setting("MEMQL_GRPC_MTLS", default=False, doc="whether clients must show a certificate")
+    node_service_mtls: Flag | None = setting(
+        "MEMQL_NODE_SERVICE_MTLS",
+        default=None,
+        doc="whether other nodes must show a certificate; as MEMQL_GRPC_MTLS unless set",
+    )
     http_tls_cert_file: Path | None = setting(
         "MEMQL_HTTP_TLS_CERT_FILE", default=None, doc="certificate chain (PEM) of the HTTP listener"
     )

@@ -18,7 +18,7 @@ from memql.mesh.links.gate import Gate, OpenGate
 from memql.mesh.trust.credential import FixedCredential, MintedCredential, NoCredential
 from memql.mesh.trust.gate import TokenGate
 from memql.mesh.trust.trail import Trail
-from memql.server.tls import channel_credentials, server_credentials
+from memql.server.tls import channel_credentials, node_service_credentials
 
 if TYPE_CHECKING:
     from memql.config import Settings
@@ -47,7 +47,7 @@ async def open_trust(node: Node) -> AsyncIterator[Trust]:
         to get one, or when a file of certificates cannot be used.
     """
     settings = node.settings
-    server, channel = server_credentials(settings), channel_credentials(settings)
+    server, channel = node_service_credentials(settings), channel_credentials(settings)
     if node.trust is None:
         yield Trust(gate=OpenGate(), credential=NoCredential(channel), server_credentials=server)
         return
