@@ -18,13 +18,21 @@ from memql.config.value_types import Address
 from memql.errors import Code, MemqlError
 from memql.mesh.links.dialer import Dialer
 from memql.mesh.links.gate import Admission, Gate, OpenGate
+from memql.mesh.links.handshake import card_of_info
 from memql.mesh.links.link import BATCHES, Link
 from memql.mesh.links.service import NodeService, bind
 from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Health, Peers
 from memql.mesh.wire.envelopes import FROM_DIALER, METHOD, encode
-from memql.mesh.wire.messages import CapabilityQuery, EventBatch, EventForward, NodeHeartbeat, NodeHello
+from memql.mesh.wire.messages import (
+    CapabilityQuery,
+    EventBatch,
+    EventForward,
+    NodeHeartbeat,
+    NodeHello,
+    PeerIntroduction,
+)
 from memql.mesh.wire.records import Record, decode_batch, from_forward
 from memql.wire.frames import Frame
 
@@ -80,6 +88,8 @@ class End:
             self.records += decode_batch(message.events)
         elif isinstance(message, EventForward):
             self.records.append(from_forward(message))
+        elif isinstance(message, PeerIntroduction) and not message.removal:
+            self.peers.introduced(card_of_info(info) for info in message.peers)
 
     def dialer(self, address: str) -> Dialer:
         return Dialer(address, self.card, self.credential, self.peers, self.board, self.options)
@@ -230,6 +240,18 @@ async def test_the_peers_of_a_peer_are_known_by_hearsay_and_introduced_later() -
             known = c.peers.get("b")
             assert known is not None
             assert not known.observed
+
+
+async def test_hearsay_lives_as_long_as_others_see_the_peer() -> None:
+    options = replace(QUICK, gossip_lifetime=0.4, gossip_every=0.1)
+    a, b, c = (End(name, options=options) for name in "abc")
+    async with serving(a), dialing(c, a.address), dialing(b, a.address):
+        await until(lambda: c.peers.get("b"))
+        known = c.peers.get("b")
+        await until(lambda: c.names().count("peer_intro") > 10)
+        assert c.peers.get("b") is not None
+        assert known is not None
+        assert not known.observed
 
 
 class Tokens(OpenGate):

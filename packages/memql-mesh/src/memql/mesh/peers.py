@@ -127,10 +127,11 @@ class Peers:
         self._tell(peer, None if before is None else before.health, peer.health)
         return peer
 
-    def heard(self, node_id: str) -> None:
-        """Something came from the peer over a stream."""
-        peer = self._peers.get(node_id)
-        if peer is None:
+    def heard(self, card: Card) -> None:
+        """Something came from the peer over a stream. One that had been given up for its silence is back."""
+        peer = self._peers.get(card.id)
+        if peer is None or not peer.observed:
+            self.observe(card)
             return
         peer.last_seen = self._clock()
         if peer.health in _LIFTED:
