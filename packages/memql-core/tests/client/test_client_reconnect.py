@@ -11,7 +11,7 @@ import pytest
 from memql.client import Code, MemqlError, Reconnect, connect
 from memql.client._credentials import expiry_of
 from memql.wire import messages
-from memql.wire.frames import Frame
+from memql.wire.frames import Frame, encode_client
 
 pytestmark = pytest.mark.anyio
 FAST = Reconnect(initial=0.01, maximum=0.05)
@@ -151,6 +151,66 @@ async def test_a_draining_server_is_left_without_losing_a_request_or_an_event(ad
         assert answers == [[7]]
         assert client.status == "connected"
     assert len(node.peers) == 2
+
+
+async def one_stream() -> None:
+    """Wait until this process carries one stream only."""
+    with anyio.fail_after(10):
+        while sum(task.name == "memql client stream" for task in anyio.get_running_tasks()) != 1:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def test_a_client_that_has_moved_lives_on_when_its_old_stream_has_closed(address: str, node: Any) -> None:
+    async with connect(address, reconnect=FAST) as client, client.subscribe("v1:ops:job") as events:
+        for place in range(2):
+            await node.peers[place].event("", {"eventType": "server-draining", "graceSeconds": 5})
+            await node.wait_for("subscribe", place + 2)
+            await one_stream()
+        await node.peers[2].event(events.id, {"n": 1}, seq=1, cursor="c1")
+        assert (await events.next(5)).payload["n"] == 1
+        assert len(await client.query("queryJobs")) == 1
+
+
+async def test_a_client_that_finds_nowhere_to_move_keeps_its_stream_and_tries_again(address: str, node: Any) -> None:
+    refusals = 0
+
+    async def refuse_twice(peer: Any, frame: Frame) -> None:
+        nonlocal refusals
+        refusals += 1
+        if refusals <= 2:
+            await peer.fail(frame, "Unavailable", "the node is shutting down")
+        else:
+            del node.answers["client_hello"]
+            await node.take(peer, encode_client(frame.message_id, frame.number, frame.body))
+
+    async with connect(address, reconnect=FAST) as client, client.subscribe("v1:ops:job") as events:
+        lost = anyio.Event()
+        client.on_reconnect(lost.set)
+        node.answers["client_hello"] = refuse_twice
+        await node.peers[0].event("", {"eventType": "server-draining", "graceSeconds": 5})
+        await node.peers[0].event(events.id, {"n": 1}, seq=1, cursor="c1")
+        assert (await events.next(5)).payload["n"] == 1
+        await node.wait_for("subscribe", 2)
+        assert len(await client.query("queryJobs")) == 1
+        await one_stream()
+        assert not lost.is_set()
+    assert refusals == 3
+
+
+async def test_a_reader_whose_client_is_cancelled_comes_to_its_end_and_has_not_failed(address: str, node: Any) -> None:
+    reading, ends = anyio.Event(), []
+
+    async def read() -> None:
+        async with connect(address) as client, client.subscribe("v1:ops:job") as events:
+            reading.set()
+            with anyio.CancelScope(shield=True):
+                ends.append([event async for event in events])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await reading.wait()
+        group.cancel_scope.cancel()
+    assert ends == [[]]
 
 
 async def test_events_beyond_the_buffer_push_out_the_oldest_and_mark_the_gap(address: str, node: Any) -> None:

@@ -87,7 +87,7 @@ class Session:
             try:
                 await self._keep(group, link)
             finally:
-                self._close_down(self._failure or _closed_error())
+                self._close_down()
                 group.cancel_scope.cancel()
 
     def close(self) -> None:
@@ -250,6 +250,9 @@ class Session:
             if link.unexplained and not patient:
                 raise _UnexplainedError from lost
             raise lost.error from None
+        except BaseException:
+            link.close()
+            raise
         return link
 
     def _adopt(self, link: Link) -> None:
@@ -269,11 +272,11 @@ class Session:
             await _first_of(link.ended.wait, link.draining.wait, self._closing.wait)
             if self._closing.is_set():
                 return
+            held = anyio.current_time() - since
             if link.draining.is_set() and not link.ended.is_set():
-                link = await self._move(group, link)
+                link = await self._move(group, link, held)
                 continue
-            held = anyio.current_time() - since >= self._reconnect.stable_after
-            next_link = await self._dial_again(group, link, fresh=held)
+            next_link = await self._dial_again(group, link, fresh=held >= self._reconnect.stable_after)
             if next_link is None:
                 return
             link = next_link
@@ -305,14 +308,26 @@ class Session:
                 details={"error": result.error},
             )
 
-    async def _move(self, group: TaskGroup, old: Link) -> Link:
-        """Open a stream elsewhere, take the subscriptions over, and let the old one finish what it has."""
-        try:
-            fresh = await self._dial(group)
-        except MemqlError:
-            # Nobody else answers; stay until the server closes.
-            await _first_of(old.ended.wait, self._closing.wait)
-            return old
+    async def _move(self, group: TaskGroup, old: Link, held: float) -> Link:
+        """Open a stream elsewhere, take the subscriptions over, and let the old one finish what it has.
+
+        Gives the old one when it ended before another server answered.
+
+        :param held: for how many seconds the old one has been the stream; a server that drains already when it is
+            reached is not left at once, because the next one may be the same.
+        """
+        policy = self._reconnect
+        delay = max(policy.initial - held, 0.0)
+        while True:
+            await _first_of(old.ended.wait, self._closing.wait, limit=delay)
+            if old.ended.is_set() or self._closing.is_set():
+                return old
+            try:
+                fresh = await self._dial(group)
+            except MemqlError:
+                delay = min(max(delay * 2, policy.initial), policy.maximum)
+            else:
+                break
         self._adopt(fresh)
         group.start_soon(_retire, old, name="memql client drain")
         return fresh
@@ -343,11 +358,12 @@ class Session:
             if inspect.isawaitable(outcome):
                 await outcome
 
-    def _close_down(self, reason: MemqlError) -> None:
+    def _close_down(self) -> None:
+        """Nothing comes any more. A reader learns why if the session gave up; leaving a block is no failure."""
         self.status = "closed"
         self._ready.set()
         for subscription in self._subscriptions.values():
-            subscription.end(None if self._closing.is_set() else reason)
+            subscription.end(self._failure)
         self._subscriptions.clear()
 
 
@@ -357,7 +373,7 @@ def _closed_error() -> MemqlError:
 
 async def _retire(link: Link) -> None:
     await link.wait_idle(_DRAIN_GRACE)
-    await link.aclose()
+    link.close()
 
 
 async def _first_of(*waits: Callable[[], Awaitable[Any]], limit: float | None = None) -> None:
