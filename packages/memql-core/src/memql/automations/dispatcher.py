@@ -23,6 +23,7 @@ from memql.automations.leases import Leases
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
 from memql.automations.stored_event import decode_event, encode_event
+from memql.automations.unclaimed import ClaimNeededError, UnclaimedJournal
 from memql.engine.context import IdSequence
 from memql.engine.logic import Runner
 from memql.engine.ports import Writer
@@ -218,14 +219,16 @@ class Dispatcher:
     # --- runs --------------------------------------------------------------------------------------------------------
 
     async def _admit_and_run(self, compiled: CompiledAutomation, event: Event, sighting: _Sighting) -> None:
+        before = UnclaimedJournal()
         try:
             admitted = await self._admit(compiled, event)
+            claim = await self._claimed(compiled, event, admitted, before)
         except Exception:
             sighting.decide()
             raise
         sighting.decide()
-        if admitted is not None:
-            await self._run(compiled, event, admitted)
+        if claim is not None:
+            await self._run(compiled, event, claim, before)
 
     async def _admit(self, compiled: CompiledAutomation, event: Event) -> Claim | Unguarded | None:
         """What the guard says; while it cannot, the lane stands still and the event stays undecided."""
@@ -246,7 +249,7 @@ class Dispatcher:
     async def _put_admitted(self, compiled: CompiledAutomation, event: Event, admitted: Claim | Unguarded) -> None:
         """Queue a run that is claimed already; its lease is kept from now on."""
         if isinstance(admitted, Unguarded):
-            await self._lanes.put(compiled.name, partial(self._run, compiled, event, admitted))
+            await self._lanes.put(compiled.name, partial(self._run_unguarded, compiled, event, admitted))
             return
         still_held = self._leases.keep_waiting(admitted)
 
@@ -256,31 +259,54 @@ class Dispatcher:
 
         await self._lanes.put(compiled.name, run)
 
-    async def _run(self, compiled: CompiledAutomation, event: Event, admitted: Claim | Unguarded) -> None:
+    async def _run_unguarded(self, compiled: CompiledAutomation, event: Event, admitted: Unguarded) -> None:
+        before = UnclaimedJournal()
+        claim = await self._claimed(compiled, event, admitted, before)
+        if claim is not None:
+            await self._run(compiled, event, claim, before)
+
+    async def _claimed(
+        self, compiled: CompiledAutomation, event: Event, admitted: Claim | Unguarded | None, before: UnclaimedJournal
+    ) -> Claim | None:
+        """The claim to run under, if there is one. A run without goes ahead until it needs one, and waits for it."""
+        if not isinstance(admitted, Unguarded):
+            return admitted
         run_id = derived_id("run", compiled.name, event.id)
-        if isinstance(admitted, Unguarded):
-            plain = Execution(compiled=compiled, event=event, run_id=run_id, now=datetime.now(UTC))
-            _, error = await self.executor.execute(plain)
-            self._count(error)
-            return
-        journal = RunJournal(self._database, self._claims, admitted, self._publish)
+        unclaimed = Execution(compiled=compiled, event=event, run_id=run_id, now=datetime.now(UTC), journal=before)
+        try:
+            _, error = await self.executor.execute(unclaimed)
+        except ClaimNeededError:
+            return await self._reached(partial(self._guard.claim, _subject(compiled, event)))
+        self._count(error)
+        return None
+
+    async def _run(
+        self, compiled: CompiledAutomation, event: Event, claim: Claim, before: UnclaimedJournal | None = None
+    ) -> None:
+        done = () if before is None else before.entries
         durable = Execution(
             compiled=compiled,
             event=event,
-            run_id=run_id,
-            now=admitted.started_at,
-            journal=journal,
-            resume=admitted.is_take_over,
+            run_id=derived_id("run", compiled.name, event.id),
+            now=claim.started_at,
+            journal=RunJournal(self._database, self._claims, claim, self._publish, done),
+            resume=claim.is_take_over,
         )
-        with self._leases.hold(admitted):
+        with self._leases.hold(claim):
             try:
                 _, error = await self.executor.execute(durable)
             except ClaimLostError as lost:
                 self._counts.add("claims_lost")
                 _log.warning("automation_claim_lost", automation=compiled.name, error=lost.message)
                 return
+            except MemqlError as away:
+                if away.code not in UNREACHABLE:
+                    raise
+                # The lease runs out, and whoever reaches the database carries the run on.
+                _log.warning("automation_interrupted", automation=compiled.name, error=away.message)
+                return
             self._count(error)
-            await self._finish(admitted, error)
+            await self._finish(claim, error)
 
     def _count(self, error: MemqlError | None) -> None:
         self._counts.add("runs_completed" if error is None else "runs_failed")
