@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -36,6 +37,7 @@ QUICK: Mapping[str, str] = {
 }
 """Settings of nodes that find out five times as fast as by default who is gone."""
 
+_PORTS = (15_000, 32_000)
 _NODE = Path(__file__).with_name("fleet_node.py")
 
 
@@ -240,10 +242,14 @@ def _rift(own_id: str, own: Mapping[str, Any], other_id: str, other: Mapping[str
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on now, and that no connection takes while its node is down: the
+    system chooses those above."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @asynccontextmanager
