@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from memql.mesh.options import Options
-from memql.mesh.peers import Card, Change, Health, Peers
+from memql.mesh.peers import MOST_PEERS, Card, Change, Health, Peers
 
 OPTIONS = Options()
 
@@ -116,6 +116,14 @@ def test_a_heartbeat_brings_load_and_lag() -> None:
     peer = table.peers.get("a")
     assert peer is not None
     assert (peer.load, peer.behind) == (3, 1.5)
+
+
+def test_no_more_peers_are_known_by_hearsay_than_memory_allows_and_seen_ones_always() -> None:
+    table = Table()
+    table.peers.introduced((card(f"n{number}"), Health.HEALTHY) for number in range(MOST_PEERS + 10))
+    assert len(table.peers) == MOST_PEERS
+    table.peers.observe(card("a"))
+    assert table.health("a") is Health.HEALTHY
 
 
 IDS = st.sampled_from(["me", "a", "b"])

@@ -27,6 +27,7 @@ from memql.mesh.peers import Card, Health, Peers
 from memql.mesh.wire.envelopes import FROM_DIALER, METHOD, encode
 from memql.mesh.wire.messages import (
     CapabilityQuery,
+    CapabilityResponse,
     EventBatch,
     EventForward,
     NodeHeartbeat,
@@ -70,6 +71,8 @@ class End:
     frames: list[Frame] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     gaps: int = 0
+    refused: Exception | None = None
+    """What it raises for capability messages."""
 
     def __post_init__(self) -> None:
         self.peers = Peers(self.name, self.options)
@@ -82,6 +85,8 @@ class End:
 
     def _receive(self, link: Link, frame: Frame) -> None:
         self.frames.append(frame)
+        if self.refused is not None and frame.name.startswith("capability"):
+            raise self.refused
         message = frame.message() if frame.name else None
         if isinstance(message, EventBatch):
             self.gaps += message.gap
@@ -351,6 +356,28 @@ async def test_a_stream_that_says_nothing_is_ended() -> None:
     async with serving(a), raw_stream(a.address) as call:
         with anyio.fail_after(5):
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_what_cannot_be_taken_ends_nothing_and_what_is_a_fault_ends_its_stream_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    a, b, c = End("a"), End("b"), End("c")
+    async with serving(a), dialing(b, a.address) as (dialer,), dialing(c, a.address):
+        await until(lambda: {"b", "c"} <= a.board.lines.keys() and "a" in b.board.lines)
+        stays, goes = a.board.lines["c"], b.board.lines["a"]
+        a.refused = b.refused = MemqlError(Code.RESOURCE_EXHAUSTED, "there is no room")
+        stays_at_c = c.board.lines["a"]
+        stays_at_c.post(CapabilityQuery(capability_name="x"))
+        await until(lambda: "there is no room" in caplog.text)
+        assert stays.alive
+        b.refused = RuntimeError("a fault")
+        a.board.lines["b"].post(CapabilityResponse(request_id="x"))
+        await until(lambda: not goes.alive)
+        assert goes.end_reason is not None
+        assert goes.end_reason.code is Code.INTERNAL
+        b.refused = None
+        await until(lambda: dialer.state == "connected" and "b" in a.board.lines)
+        assert stays.alive
 
 
 async def test_garbage_on_a_running_stream_ends_it_with_a_status_and_the_node_lives() -> None:

@@ -19,6 +19,7 @@ from memql.mesh.options import Options
 from memql.mesh.peers import Card
 from memql.mesh.wire.envelopes import FROM_ACCEPTOR, FROM_DIALER, decode, encode
 from memql.mesh.wire.records import encode_batch, to_forward
+from memql.server.replies import coded
 from memql.wire.frames import Frame
 from memql.wire.protobuf import MalformedMessageError, bool_field, bytes_field, varint_field
 
@@ -88,8 +89,12 @@ class Link:
             self._ended_by(
                 MemqlError(Code.INVALID_ARGUMENT, f"{self!r} brought a malformed frame: {first_of(malformed)}")
             )
+        except* Exception as unexpected:
+            # Of all that the node does, it ends this stream only.
+            self._ended_by(coded(first_of(unexpected)))
         finally:
             self.ended.set()
+            self.outbox.close()
 
     def close(self, reason: MemqlError | None = None) -> None:
         """End it from this side."""
@@ -139,9 +144,13 @@ class Link:
         while True:
             data = await self._stream.read()
             self.heard_at = time.monotonic()
-            pending = receive(self, decode(data, self._incoming))
-            if pending is not None:
-                await pending
+            try:
+                pending = receive(self, decode(data, self._incoming))
+                if pending is not None:
+                    await pending
+            except MemqlError as error:
+                # What cannot be taken, or not be answered now, ends nothing else that the stream carries.
+                log.warning("%r: %s", self, error.message)
 
     async def _write(self) -> None:
         outbox, options = self.outbox, self._options
