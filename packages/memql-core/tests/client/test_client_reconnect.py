@@ -237,6 +237,44 @@ async def test_a_refused_subscription_raises(address: str, node: Any) -> None:
                 pass
 
 
+async def test_a_subscription_that_the_server_ends_tells_its_reader_why(address: str, node: Any) -> None:
+    async with connect(address) as client, client.subscribe("v1:ops:job") as events:
+        await node.peers[0].event(events.id, {"n": 1})
+        why = {"eventType": "subscription-error", "error": "FORBIDDEN", "message": "your role is another one now"}
+        await node.peers[0].event(events.id, why)
+        assert (await events.next(5)).payload["n"] == 1
+        with pytest.raises(MemqlError, match="another one") as raised:
+            await events.next(5)
+        assert raised.value.code is Code.FORBIDDEN
+        assert len(await client.query("queryJobs")) == 1
+
+
+async def test_a_subscription_that_is_refused_later_keeps_no_other_and_no_stream_down(address: str, node: Any) -> None:
+    async with (
+        connect(address, reconnect=FAST) as client,
+        client.subscribe("v1:ops:job") as lost,
+        client.subscribe("v1:ops:visit") as kept,
+    ):
+
+        async def refuse_one(peer: Any, frame: Frame) -> None:
+            message = frame.message()
+            assert isinstance(message, messages.SubscribeMsg)
+            no = {"eventType": "subscription-error", "error": "FORBIDDEN", "message": "no more"}
+            yes = {"eventType": "subscription-created"}
+            answer = no if message.concept == "v1:ops:job" else yes
+            await peer.event(message.subscription_id, answer, correlate_to=frame.message_id, cursor="c0")
+
+        node.answers["subscribe"] = refuse_one
+        node.peers[0].drop()
+        with pytest.raises(MemqlError, match="no more"):
+            await lost.next(5)
+        await node.wait_for("subscribe", 4)
+        await node.peers[1].event(kept.id, {"n": 1}, seq=1)
+        assert (await kept.next(5)).payload["n"] == 1
+        assert client.status == "connected"
+        assert len(node.peers) == 2
+
+
 async def test_an_unknown_kind_or_action_is_refused_before_anything_is_sent(address: str, node: Any) -> None:
     async with connect(address) as client:
         for arguments in ({"kind": "weather"}, {"actions": ["burnt"]}):

@@ -20,7 +20,7 @@ from memql.client._link import Flow, Link, LinkLostError, MessageReply, RowsRepl
 from memql.client._subscription import Subscription
 from memql.client._target import Target
 from memql.client._transport import open_transport
-from memql.client.model import Reconnect, ServerInfo, Status
+from memql.client.model import Event, Reconnect, ServerInfo, Status
 from memql.errors import Code, MemqlError
 from memql.wire import messages
 from memql.wire.frames import Frame, QueryRequest
@@ -34,6 +34,7 @@ _R = TypeVar("_R")
 log = logging.getLogger(__name__)
 
 _DRAIN_GRACE = 30.0
+_REFUSED = frozenset({Code.FORBIDDEN, Code.INVALID_ARGUMENT})
 _HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
 
 
@@ -196,7 +197,7 @@ class Session:
             # The next stream announces it; the consent that matters is that one's.
             await self._connected(self.timeout)
         except BaseException:
-            del self._subscriptions[subscription.id]
+            self._subscriptions.pop(subscription.id, None)
             raise
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -210,24 +211,27 @@ class Session:
         frame = await link.request(MessageReply(), "subscribe", lambda _: body, self.timeout)
         _, answer = decode_event(frame.body)
         if answer.payload.get("eventType") == "subscription-error":
-            code = str(answer.payload.get("error", ""))
-            raise MemqlError(
-                Code(code) if code in Code.__members__ else Code.INVALID_ARGUMENT,
-                str(answer.payload.get("message", "the server refused the subscription")),
-            )
+            raise _subscription_error(answer)
         subscription.confirmed(answer.cursor)
 
     def _on_push(self, link: Link, frame: Frame) -> None:
         if frame.name == "event":
-            subscription_id, event = decode_event(frame.body)
-            if event.payload.get("eventType") == "server-draining":
-                link.draining.set()
-            elif subscription := self._subscriptions.get(subscription_id):
-                subscription.deliver(link, event)
+            self._on_event(link, *decode_event(frame.body))
         elif frame.name == "client_tool_call":
             call = frame.message()
             assert isinstance(call, messages.ClientToolCall)
             self._on_client_tool(link, call)
+
+    def _on_event(self, link: Link, subscription_id: str, event: Event) -> None:
+        kind = event.payload.get("eventType")
+        if kind == "server-draining":
+            link.draining.set()
+        elif subscription := self._subscriptions.get(subscription_id):
+            if kind == "subscription-error" and subscription.is_attached(link):
+                del self._subscriptions[subscription_id]
+                subscription.end(_subscription_error(event))
+            else:
+                subscription.deliver(link, event)
 
     # --- keeping a stream up ---
 
@@ -244,8 +248,7 @@ class Session:
         group.start_soon(link.run, name="memql client stream")
         try:
             self.server = await link.hello(self.client_id, self._version, self.timeout)
-            for subscription in list(self._subscriptions.values()):
-                await self._announce(link, subscription)
+            await self._announce_again(link)
         except LinkLostError as lost:
             if link.unexplained and not patient:
                 raise _UnexplainedError from lost
@@ -254,6 +257,17 @@ class Session:
             link.close()
             raise
         return link
+
+    async def _announce_again(self, link: Link) -> None:
+        """Announce what this client had subscribed to. What it may have no more ends, and keeps nothing else down."""
+        for subscription in list(self._subscriptions.values()):
+            try:
+                await self._announce(link, subscription)
+            except MemqlError as refusal:
+                if refusal.code not in _REFUSED:
+                    raise
+                self._subscriptions.pop(subscription.id, None)
+                subscription.end(refusal)
 
     def _adopt(self, link: Link) -> None:
         self._link = link
@@ -365,6 +379,14 @@ class Session:
         for subscription in self._subscriptions.values():
             subscription.end(self._failure)
         self._subscriptions.clear()
+
+
+def _subscription_error(notice: Event) -> MemqlError:
+    code = str(notice.payload.get("error", ""))
+    return MemqlError(
+        Code(code) if code in Code.__members__ else Code.INVALID_ARGUMENT,
+        str(notice.payload.get("message", "the server refused the subscription")),
+    )
 
 
 def _closed_error() -> MemqlError:
