@@ -20,6 +20,8 @@ WORKERS = ("cognition-1", "agent-1", "voice-1")
 LONELY = ("cognition-1", "planner-1", "voice-1")
 EVENTS = 1000
 MINUTE = 60.0
+WHOLE_WITHIN = 10.0
+"""Seconds from the readiness of who was away to a whole mesh; the longest back-off is thirty."""
 
 
 async def write_everywhere(nodes: Fleet, names: Sequence[str], seconds: float = 0.0) -> None:
@@ -32,32 +34,41 @@ async def write_everywhere(nodes: Fleet, names: Sequence[str], seconds: float = 
 async def test_a_thousand_writes_while_the_hub_is_down_for_a_minute(
     dsn: str, database: Database, tmp_path: Path
 ) -> None:
-    """A whole minute with the default settings: longer than any limit of silence, and twice the longest back-off."""
-    everybody = ("bff-1", *WORKERS)
+    """A whole minute with the default settings: longer than any limit of silence, and twice the longest back-off. An
+    agent that others dial is down with the hub."""
+    everybody = ("bff-1", "agent-2", *WORKERS)
+    down = ("bff-1", "agent-2")
     async with fleet(dsn, tmp_path) as nodes:
         for name in everybody:
             await nodes.start(name)
         await nodes.ready()
-        nodes.kill("bff-1")
-        await nodes.gone("bff-1")
+        await nodes.whole()
+        for name in down:
+            nodes.kill(name)
+            await nodes.gone(name)
         async with anyio.create_task_group() as outage:
             outage.start_soon(anyio.sleep, MINUTE)
             await write_everywhere(nodes, WORKERS, seconds=MINUTE / 2)
             events = await logged(database)
             await wait_until_seen(nodes, WORKERS, events, MINUTE / 4)
             meanwhile = sightings(nodes, WORKERS, events)
-        await nodes.start("bff-1")
-        await nodes.ready("bff-1")
-        await wait_until_seen(nodes, ["bff-1"], events, 30)
+        for name in down:
+            await nodes.start(name)
+        await nodes.ready(*down)
+        began = anyio.current_time()
+        await wait_until_seen(nodes, down, events, 30)
+        delivered = anyio.current_time() - began
+        await nodes.whole(seconds=60)
+        healed = anyio.current_time() - began
         rows = sightings(nodes, everybody, events)
-        from_log = await nodes.metric(nodes.nodes["bff-1"], "memql_mesh_events_from_log_total")
-        healed = await nodes.whole(seconds=60)
+        for row in rows:
+            row["from the log"] = await nodes.metric(nodes.nodes[str(row["node"])], "memql_mesh_events_from_log_total")
     show("while the hub was down", meanwhile)
-    show(f"after it returned; it found {from_log:.0f} in the log, and all were whole after {healed:.1f} s", rows)
-    assert len(events) == EVENTS
+    show(f"after it returned: all delivered {delivered:.1f} s after it was ready, all whole after {healed:.1f} s", rows)
+    assert len(events) >= EVENTS
     assert [(row["lost"], row["doubled"]) for row in meanwhile] == [(0, 0)] * len(WORKERS)
     assert [(row["lost"], row["doubled"]) for row in rows] == [(0, 0)] * len(everybody)
-    assert from_log >= EVENTS
+    assert healed < WHOLE_WITHIN
 
 
 async def test_a_thousand_writes_without_a_hub_or_any_stream(dsn: str, database: Database, tmp_path: Path) -> None:
@@ -75,5 +86,5 @@ async def test_a_thousand_writes_without_a_hub_or_any_stream(dsn: str, database:
             row["streams"] = len(nodes.nodes[name].view()["streams"])
             row["from the log"] = await nodes.metric(nodes.nodes[name], "memql_mesh_events_from_log_total")
     show("without a hub or any stream", rows)
-    assert len(events) == EVENTS
+    assert len(events) >= EVENTS
     assert [(row["lost"], row["doubled"], row["streams"]) for row in rows] == [(0, 0, 0)] * len(LONELY)
