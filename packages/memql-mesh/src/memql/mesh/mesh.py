@@ -45,6 +45,7 @@ from memql.mesh.links.service import NodeService, bind
 from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Change, Health, Peers
+from memql.mesh.reporting import Reporting
 from memql.mesh.routing import Router, parse_rules
 from memql.mesh.spawning import Spawner, spawning
 from memql.mesh.tasks import Start
@@ -117,6 +118,7 @@ class Mesh:
         self.forwarding = Forwarding(node, self.card, self.peers, self.switchboard, spawner, options, start)
         self.frames.add(membership_takers(self.peers, self.bridge, self.talk, self.delivery.hurry))
         self.frames.add(self.forwarding.takers())
+        self.reporting = Reporting(self.bridge, self.peers)
         self.registry = Registry(
             node.database,
             node.engine,
@@ -178,6 +180,7 @@ class Mesh:
                 tasks.start_soon(self.delivery.run, name="mesh: delivery")
                 tasks.start_soon(self.canary.run, name="mesh: canary")
                 tasks.start_soon(self._watch_rows, name="mesh: rows")
+                tasks.start_soon(self.reporting.run, name="mesh: metrics")
 
     def entered(self, state: State) -> None:
         """The node has entered a state of its life: everybody is told at once."""
