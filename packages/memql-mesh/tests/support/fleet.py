@@ -38,6 +38,7 @@ QUICK: Mapping[str, str] = {
 """Settings of nodes that find out five times as fast as by default who is gone."""
 
 _PORTS = (15_000, 32_000)
+_given: set[int] = set()
 _NODE = Path(__file__).with_name("fleet_node.py")
 
 
@@ -247,9 +248,10 @@ def free_port() -> int:
     while True:
         port = random.randrange(*_PORTS)
         with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -176,8 +177,9 @@ def _become(order: dict[str, Any]) -> None:
     try:
         anyio.run(_live)
         code = 0
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(code)
 
