@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,15 @@ from fleet import Fleet, FleetNode, fleet
 from tally import show
 from vitals import check_it_lives, memory, sockets
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+    pytest.mark.skipif(
+        resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 12_000, reason="needs 12,000 open files (ulimit -Hn)"
+    ),
+]
 
 EACH = 2500
 """Connections of each of four kinds: silent, and with the first bytes of HTTP/2, to each of two listeners."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -73,6 +73,8 @@ class End:
     gaps: int = 0
     refused: Exception | None = None
     """What it raises for capability messages."""
+    slow: float = 0.0
+    """How many seconds it takes for them."""
 
     def __post_init__(self) -> None:
         self.peers = Peers(self.name, self.options)
@@ -83,10 +85,12 @@ class End:
     def card(self) -> Card:
         return Card(id=self.name, type="agent", capabilities=self.capabilities, incarnation=self.incarnation)
 
-    def _receive(self, link: Link, frame: Frame) -> None:
+    def _receive(self, link: Link, frame: Frame) -> Awaitable[None] | None:
         self.frames.append(frame)
         if self.refused is not None and frame.name.startswith("capability"):
             raise self.refused
+        if self.slow and frame.name.startswith("capability"):
+            return anyio.sleep(self.slow)
         message = frame.message() if frame.name else None
         if isinstance(message, EventBatch):
             self.gaps += message.gap
@@ -95,6 +99,7 @@ class End:
             self.records.append(from_forward(message))
         elif isinstance(message, PeerIntroduction) and not message.removal:
             self.peers.introduced(card_of_info(info) for info in message.peers)
+        return None
 
     def dialer(self, address: str) -> Dialer:
         return Dialer(address, self.card, self.credential, self.peers, self.board, self.options)
@@ -294,6 +299,20 @@ async def test_a_silent_stream_is_torn_down_and_dialed_again() -> None:
         assert first.end_reason is not None
         assert "nothing came" in first.end_reason.message
         await until(lambda: b.board.lines.get("a") not in {None, first})
+
+
+async def test_a_node_that_is_slow_to_take_what_came_does_not_call_its_peer_silent() -> None:
+    a, b = End("a"), End("b")
+    async with serving(a), dialing(b, a.address):
+        await until(lambda: "a" in b.board.lines and "b" in a.board.lines)
+        first, taken = b.board.lines["a"], anyio.Event()
+        b.slow = 2 * QUICK.silence
+        a.board.lines["b"].post(CapabilityResponse(request_id="x"))
+        a.board.attached.append(lambda link: taken.set())
+        with anyio.move_on_after(3 * QUICK.silence):
+            await taken.wait()
+        assert first.alive
+        assert not taken.is_set()
 
 
 async def test_a_message_that_is_too_large_fails_alone() -> None:
