@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 from mesh_nodes import connected, member, until
+from prometheus_client import REGISTRY
 
 from memql.mesh.peers import Health
 
@@ -22,6 +23,7 @@ async def test_nodes_find_each_other_in_the_database_and_share_events(dsn: str, 
         everyone = (bff, cognition, agent)
         await connected(*everyone)
         await until(lambda: "agent-1" in cognition.mesh.switchboard.lines)
+        sent = sample("memql_mesh_events_sent_total")
         (row,) = await cognition.do('insert("v1:cognition:utterance", payload={text: "hello"})')
         topic = "graph.node.created.v1:cognition:utterance"
         await until(lambda: all(topic in one.topics() for one in everyone))
@@ -36,3 +38,9 @@ async def test_nodes_find_each_other_in_the_database_and_share_events(dsn: str, 
             "cognition-1": Health.HEALTHY,
             "agent-1": Health.HEALTHY,
         }
+        await until(lambda: sample("memql_mesh_events_sent_total") >= sent + 1)
+        await until(lambda: sample("memql_mesh_peers", health="healthy") == 2)
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from memql.mesh.options import Options
-from memql.mesh.peers import Card, Change, Health, Peers
+from memql.mesh.peers import MOST_PEERS, Card, Change, Health, Peers
 
 OPTIONS = Options()
 
@@ -54,7 +54,7 @@ def test_any_frame_lifts_a_degraded_peer() -> None:
     table.peers.observe(card("a"))
     table.now += 15
     table.peers.sweep()
-    table.peers.heard("a")
+    table.peers.heard(card("a"))
     assert table.health("a") is Health.HEALTHY
 
 
@@ -63,7 +63,7 @@ def test_a_peer_that_says_it_leaves_is_not_lifted_by_its_frames(leaving: Health)
     table = Table()
     table.peers.observe(card("a"))
     table.peers.reported("a", leaving)
-    table.peers.heard("a")
+    table.peers.heard(card("a"))
     table.peers.observe(card("a"))
     assert table.health("a") is leaving
     table.peers.observe(card("a", incarnation="2"))
@@ -99,6 +99,16 @@ def test_a_dismissed_hearsay_peer_is_gone_and_oneself_is_never_listed() -> None:
     assert not list(table.peers)
 
 
+def test_a_peer_that_was_given_up_for_its_silence_is_back_with_its_next_frame() -> None:
+    table = Table()
+    table.peers.observe(card("a"))
+    table.now += 30
+    table.peers.sweep()
+    assert table.health("a") is None
+    table.peers.heard(card("a"))
+    assert table.health("a") is Health.HEALTHY
+
+
 def test_a_heartbeat_brings_load_and_lag() -> None:
     table = Table()
     table.peers.observe(card("a"))
@@ -106,6 +116,14 @@ def test_a_heartbeat_brings_load_and_lag() -> None:
     peer = table.peers.get("a")
     assert peer is not None
     assert (peer.load, peer.behind) == (3, 1.5)
+
+
+def test_no_more_peers_are_known_by_hearsay_than_memory_allows_and_seen_ones_always() -> None:
+    table = Table()
+    table.peers.introduced((card(f"n{number}"), Health.HEALTHY) for number in range(MOST_PEERS + 10))
+    assert len(table.peers) == MOST_PEERS
+    table.peers.observe(card("a"))
+    assert table.health("a") is Health.HEALTHY
 
 
 IDS = st.sampled_from(["me", "a", "b"])
@@ -123,9 +141,12 @@ class PeerMachine(RuleBasedStateMachine):
     def observe(self, node_id: str, incarnation: str) -> None:
         self.table.peers.observe(card(node_id, incarnation))
 
-    @rule(node_id=IDS)
+    @rule(node_id=st.sampled_from(["a", "b"]))
     def heard(self, node_id: str) -> None:
-        self.table.peers.heard(node_id)
+        self.table.peers.heard(card(node_id))
+        peer = self.table.peers.get(node_id)
+        assert peer is not None
+        assert peer.observed
 
     @rule(node_id=IDS, health=st.sampled_from(list(Health)))
     def reported(self, node_id: str, health: Health) -> None:

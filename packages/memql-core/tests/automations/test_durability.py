@@ -154,21 +154,79 @@ async def test_a_run_that_kills_every_process_is_given_up_when_its_event_is_read
 
 
 class AwayClaims(Claims):
-    """Claims of a database that cannot be reached."""
+    """Claims of a database that cannot be reached, until it is back."""
+
+    away = True
 
     async def claim(self, subject: Subject) -> Claim | None:
-        raise MemqlError(Code.UNAVAILABLE, "the database cannot be reached")
+        if self.away:
+            raise MemqlError(Code.UNAVAILABLE, "the database cannot be reached")
+        return await super().claim(subject)
+
+
+CALLING = """
+@enabled @internal @executor("plant.call") builtin plantCall { step string! }
+@enabled @trigger(event="plant.go") automation call { step c { builtin plantCall { step: "c" } } }
+@enabled @trigger(event="plant.book") automation callAndBook {
+  step c { builtin plantCall { step: "c" } }
+  step b { mutation addEntry { orderId: steps.c.result, amount: 1, note: "booked" } }
+  step d { builtin plantCall { step: "d" } }
+}
+"""
+
+
+class Called:
+    """Host code that remembers its calls."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    async def __call__(self, args: Any, ctx: RequestContext) -> str:
+        self.steps.append(args["step"])
+        return f"{args['step']}{len(self.steps)}"
 
 
 async def test_without_claims_runs_go_ahead_and_are_counted(database: Database) -> None:
-    telling = '@enabled @trigger(event="plant.go") automation tell { step t { publishEvent { topic: "plant.told" } } }'
-    async with process(database, plant(telling)) as one:
+    called = Called()
+    async with process(database, plant(CALLING), executors={"plant.call": called}) as one:
         one.automations._dispatcher._guard._claims = AwayClaims(database, owner="x", lease=1)
         one.bus.publish(Event(id="x", topic="plant.go", body={}))
         await settled(one, 1)
         counts = one.automations.counts
         assert (counts.unguarded, counts.claim_errors, counts.claimed) == (1, 1, 0)
-        assert [event.topic for event in one.events if event.topic == "plant.told"]
+        assert called.steps == ["c"]
+
+
+async def test_a_run_without_a_claim_waits_for_one_where_it_writes_and_does_nothing_twice(database: Database) -> None:
+    called = Called()
+    async with process(database, plant(CALLING), executors={"plant.call": called}) as one:
+        claims = one.automations._dispatcher._guard._claims = AwayClaims(database, owner="x", lease=30)
+        one.bus.publish(Event(id="x", topic="plant.book", body={}))
+        await until(lambda: one.automations.counts.claim_errors >= 1 and called.steps == ["c"])
+        assert await one.count("entry") == 0
+        claims.away = False
+        await settled(one, 1)
+        assert called.steps == ["c", "d"]
+        rows = await database.fetch("SELECT payload ->> 'orderId' FROM memory_nodes WHERE concept = 'v1:plant:entry'")
+        assert rows == [("c1",)]
+        assert (one.automations.counts.unguarded, one.automations.counts.claimed) == (1, 1)
+
+
+async def test_a_run_without_a_claim_leaves_its_writes_to_the_process_that_has_it(database: Database) -> None:
+    ours, theirs = Called(), Called()
+    catalog = plant(CALLING)
+    event = Event(id="x", topic="plant.book", body={})
+    async with process(database, catalog, executors={"plant.call": ours}) as one:
+        claims = one.automations._dispatcher._guard._claims = AwayClaims(database, owner="x", lease=30)
+        one.bus.publish(event)
+        await until(lambda: ours.steps == ["c"])
+        async with process(database, catalog, node="other", executors={"plant.call": theirs}) as two:
+            two.bus.publish(event)
+            await settled(two, 1)
+        claims.away = False
+        await until(lambda: one.automations.counts.duplicates_prevented == 1)
+        assert await one.count("entry") == 1
+        assert (ours.steps, theirs.steps) == (["c"], ["c", "d"])
 
 
 async def test_old_events_in_a_queue_are_left_to_the_log(database: Database) -> None:

@@ -11,7 +11,7 @@ import pytest
 from memql.client import Code, MemqlError, Reconnect, connect
 from memql.client._credentials import expiry_of
 from memql.wire import messages
-from memql.wire.frames import Frame
+from memql.wire.frames import Frame, encode_client
 
 pytestmark = pytest.mark.anyio
 FAST = Reconnect(initial=0.01, maximum=0.05)
@@ -153,6 +153,66 @@ async def test_a_draining_server_is_left_without_losing_a_request_or_an_event(ad
     assert len(node.peers) == 2
 
 
+async def one_stream() -> None:
+    """Wait until this process carries one stream only."""
+    with anyio.fail_after(10):
+        while sum(task.name == "memql client stream" for task in anyio.get_running_tasks()) != 1:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def test_a_client_that_has_moved_lives_on_when_its_old_stream_has_closed(address: str, node: Any) -> None:
+    async with connect(address, reconnect=FAST) as client, client.subscribe("v1:ops:job") as events:
+        for place in range(2):
+            await node.peers[place].event("", {"eventType": "server-draining", "graceSeconds": 5})
+            await node.wait_for("subscribe", place + 2)
+            await one_stream()
+        await node.peers[2].event(events.id, {"n": 1}, seq=1, cursor="c1")
+        assert (await events.next(5)).payload["n"] == 1
+        assert len(await client.query("queryJobs")) == 1
+
+
+async def test_a_client_that_finds_nowhere_to_move_keeps_its_stream_and_tries_again(address: str, node: Any) -> None:
+    refusals = 0
+
+    async def refuse_twice(peer: Any, frame: Frame) -> None:
+        nonlocal refusals
+        refusals += 1
+        if refusals <= 2:
+            await peer.fail(frame, "Unavailable", "the node is shutting down")
+        else:
+            del node.answers["client_hello"]
+            await node.take(peer, encode_client(frame.message_id, frame.number, frame.body))
+
+    async with connect(address, reconnect=FAST) as client, client.subscribe("v1:ops:job") as events:
+        lost = anyio.Event()
+        client.on_reconnect(lost.set)
+        node.answers["client_hello"] = refuse_twice
+        await node.peers[0].event("", {"eventType": "server-draining", "graceSeconds": 5})
+        await node.peers[0].event(events.id, {"n": 1}, seq=1, cursor="c1")
+        assert (await events.next(5)).payload["n"] == 1
+        await node.wait_for("subscribe", 2)
+        assert len(await client.query("queryJobs")) == 1
+        await one_stream()
+        assert not lost.is_set()
+    assert refusals == 3
+
+
+async def test_a_reader_whose_client_is_cancelled_comes_to_its_end_and_has_not_failed(address: str, node: Any) -> None:
+    reading, ends = anyio.Event(), []
+
+    async def read() -> None:
+        async with connect(address) as client, client.subscribe("v1:ops:job") as events:
+            reading.set()
+            with anyio.CancelScope(shield=True):
+                ends.append([event async for event in events])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await reading.wait()
+        group.cancel_scope.cancel()
+    assert ends == [[]]
+
+
 async def test_events_beyond_the_buffer_push_out_the_oldest_and_mark_the_gap(address: str, node: Any) -> None:
     async with connect(address) as client, client.subscribe("v1:ops:job", buffer=2) as events:
         for number in range(1, 6):
@@ -175,6 +235,44 @@ async def test_a_refused_subscription_raises(address: str, node: Any) -> None:
         with pytest.raises(MemqlError, match="reserved root"):
             async with client.subscribe(kind="domain_events", filter="graph.#"):
                 pass
+
+
+async def test_a_subscription_that_the_server_ends_tells_its_reader_why(address: str, node: Any) -> None:
+    async with connect(address) as client, client.subscribe("v1:ops:job") as events:
+        await node.peers[0].event(events.id, {"n": 1})
+        why = {"eventType": "subscription-error", "error": "FORBIDDEN", "message": "your role is another one now"}
+        await node.peers[0].event(events.id, why)
+        assert (await events.next(5)).payload["n"] == 1
+        with pytest.raises(MemqlError, match="another one") as raised:
+            await events.next(5)
+        assert raised.value.code is Code.FORBIDDEN
+        assert len(await client.query("queryJobs")) == 1
+
+
+async def test_a_subscription_that_is_refused_later_keeps_no_other_and_no_stream_down(address: str, node: Any) -> None:
+    async with (
+        connect(address, reconnect=FAST) as client,
+        client.subscribe("v1:ops:job") as lost,
+        client.subscribe("v1:ops:visit") as kept,
+    ):
+
+        async def refuse_one(peer: Any, frame: Frame) -> None:
+            message = frame.message()
+            assert isinstance(message, messages.SubscribeMsg)
+            no = {"eventType": "subscription-error", "error": "FORBIDDEN", "message": "no more"}
+            yes = {"eventType": "subscription-created"}
+            answer = no if message.concept == "v1:ops:job" else yes
+            await peer.event(message.subscription_id, answer, correlate_to=frame.message_id, cursor="c0")
+
+        node.answers["subscribe"] = refuse_one
+        node.peers[0].drop()
+        with pytest.raises(MemqlError, match="no more"):
+            await lost.next(5)
+        await node.wait_for("subscribe", 4)
+        await node.peers[1].event(kept.id, {"n": 1}, seq=1)
+        assert (await kept.next(5)).payload["n"] == 1
+        assert client.status == "connected"
+        assert len(node.peers) == 2
 
 
 async def test_an_unknown_kind_or_action_is_refused_before_anything_is_sent(address: str, node: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memql.errors import MemqlError
+from memql.errors import Code, MemqlError
 from memql.events import Bus, Event
 
 pytestmark = pytest.mark.anyio
@@ -13,6 +13,13 @@ pytestmark = pytest.mark.anyio
 
 def event(topic: str, number: int = 0) -> Event:
     return Event(id=f"{topic}:{number}", topic=topic, body={"n": number})
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b'{"a":"\xff"}', b'{"a":' * 20_000, b'{"a":1e999}'])
+def test_what_is_no_json_object_cannot_be_read_and_says_so(body: bytes) -> None:
+    with pytest.raises(MemqlError) as refused:
+        _ = Event(id="e", topic="t", body=body).payload
+    assert refused.value.code is Code.INVALID_ARGUMENT
 
 
 async def test_events_reach_every_matching_subscription_in_order() -> None:

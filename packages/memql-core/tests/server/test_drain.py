@@ -67,6 +67,42 @@ async def test_running_requests_finish_and_new_ones_are_sent_elsewhere(node: Nod
     assert len(node.sessions) == 0
 
 
+async def greet(wire: Wire) -> None:
+    await wire.send(ClientHello(features=["drain-notice"]))
+    await wire.receive("server_hello")
+
+
+async def notice(wire: Wire) -> str:
+    return str(from_struct((await wire.message("event")).payload)["eventType"])
+
+
+async def test_clients_that_were_told_get_time_to_move_and_are_served_meanwhile(node: Node) -> None:
+    async with anyio.create_task_group() as tasks:
+        async with node.connect() as early, node.connect() as late:
+            await greet(early)
+            node.sessions.begin_drain(60.0)
+            assert await notice(early) == "server-draining"
+            await greet(late)
+            tasks.start_soon(node.sessions.finish_drain, 60.0, 60.0)
+            # It came while the drain had begun, and learns of it only when nobody else can come.
+            assert await notice(late) == "server-draining"
+            for wire in (early, late):
+                await wire.query("rows 0", "q")
+                assert (await wire.receive()).name == "query_result"
+            assert len(node.sessions) == 2
+        with anyio.fail_after(30):
+            while len(node.sessions):  # noqa: ASYNC110  the other side of a socket
+                await anyio.sleep(0.01)
+
+
+async def test_clients_that_do_not_move_are_ended_when_their_time_is_over(node: Node) -> None:
+    async with node.connect() as wire:
+        await greet(wire)
+        with anyio.fail_after(30):
+            await node.server.drain(0.05, 60.0)
+        assert await ended(wire) is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_the_budget_ends_what_does_not_end_itself(node: Node) -> None:
     before = REGISTRY.get_sample_value("memql_streams_closed_total", {"reason": "drain"}) or 0
     async with node.connect() as wire:

@@ -165,6 +165,15 @@ async def test_other_events_that_the_subscriber_may_not_see_are_not_delivered(wi
     assert from_struct((await event(wire)).payload)["number"] == 2
 
 
+async def test_an_event_that_cannot_be_read_is_left_out_and_the_next_one_tells(wire: Wire, node: Node) -> None:
+    await subscribe(wire, kind=SubscriptionKind.AI_STREAM)
+    for number, body in enumerate((b"\xff{", b"[1]", b'{"number": 2}')):
+        came = Event(id=f"e{number}", topic="si.completion.finished", body=body, origin="another node")
+        node.services.bus.publish(came)
+    told = await event(wire)
+    assert (from_struct(told.payload)["number"], told.gap_before) == (2, True)
+
+
 async def test_unsubscribing_ends_delivery_and_is_answered(wire: Wire, store: Store) -> None:
     await subscribe(wire)
     await wire.send(UnsubscribeMsg(subscription_id="s"))

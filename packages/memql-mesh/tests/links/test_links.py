@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,13 +18,22 @@ from memql.config.value_types import Address
 from memql.errors import Code, MemqlError
 from memql.mesh.links.dialer import Dialer
 from memql.mesh.links.gate import Admission, Gate, OpenGate
+from memql.mesh.links.handshake import card_of_info
 from memql.mesh.links.link import BATCHES, Link
 from memql.mesh.links.service import NodeService, bind
 from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
 from memql.mesh.peers import Card, Health, Peers
 from memql.mesh.wire.envelopes import FROM_DIALER, METHOD, encode
-from memql.mesh.wire.messages import CapabilityQuery, EventBatch, EventForward, NodeHeartbeat, NodeHello
+from memql.mesh.wire.messages import (
+    CapabilityQuery,
+    CapabilityResponse,
+    EventBatch,
+    EventForward,
+    NodeHeartbeat,
+    NodeHello,
+    PeerIntroduction,
+)
 from memql.mesh.wire.records import Record, decode_batch, from_forward
 from memql.wire.frames import Frame
 
@@ -62,6 +71,10 @@ class End:
     frames: list[Frame] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     gaps: int = 0
+    refused: Exception | None = None
+    """What it raises for capability messages."""
+    slow: float = 0.0
+    """How many seconds it takes for them."""
 
     def __post_init__(self) -> None:
         self.peers = Peers(self.name, self.options)
@@ -72,14 +85,21 @@ class End:
     def card(self) -> Card:
         return Card(id=self.name, type="agent", capabilities=self.capabilities, incarnation=self.incarnation)
 
-    def _receive(self, link: Link, frame: Frame) -> None:
+    def _receive(self, link: Link, frame: Frame) -> Awaitable[None] | None:
         self.frames.append(frame)
+        if self.refused is not None and frame.name.startswith("capability"):
+            raise self.refused
+        if self.slow and frame.name.startswith("capability"):
+            return anyio.sleep(self.slow)
         message = frame.message() if frame.name else None
         if isinstance(message, EventBatch):
             self.gaps += message.gap
             self.records += decode_batch(message.events)
         elif isinstance(message, EventForward):
             self.records.append(from_forward(message))
+        elif isinstance(message, PeerIntroduction) and not message.removal:
+            self.peers.introduced(card_of_info(info) for info in message.peers)
+        return None
 
     def dialer(self, address: str) -> Dialer:
         return Dialer(address, self.card, self.credential, self.peers, self.board, self.options)
@@ -232,6 +252,18 @@ async def test_the_peers_of_a_peer_are_known_by_hearsay_and_introduced_later() -
             assert not known.observed
 
 
+async def test_hearsay_lives_as_long_as_others_see_the_peer() -> None:
+    options = replace(QUICK, gossip_lifetime=0.4, gossip_every=0.1)
+    a, b, c = (End(name, options=options) for name in "abc")
+    async with serving(a), dialing(c, a.address), dialing(b, a.address):
+        await until(lambda: c.peers.get("b"))
+        known = c.peers.get("b")
+        await until(lambda: c.names().count("peer_intro") > 10)
+        assert c.peers.get("b") is not None
+        assert known is not None
+        assert not known.observed
+
+
 class Tokens(OpenGate):
     """A gate that knows one good credential."""
 
@@ -267,6 +299,20 @@ async def test_a_silent_stream_is_torn_down_and_dialed_again() -> None:
         assert first.end_reason is not None
         assert "nothing came" in first.end_reason.message
         await until(lambda: b.board.lines.get("a") not in {None, first})
+
+
+async def test_a_node_that_is_slow_to_take_what_came_does_not_call_its_peer_silent() -> None:
+    a, b = End("a"), End("b")
+    async with serving(a), dialing(b, a.address):
+        await until(lambda: "a" in b.board.lines and "b" in a.board.lines)
+        first, taken = b.board.lines["a"], anyio.Event()
+        b.slow = 2 * QUICK.silence
+        a.board.lines["b"].post(CapabilityResponse(request_id="x"))
+        a.board.attached.append(lambda link: taken.set())
+        with anyio.move_on_after(3 * QUICK.silence):
+            await taken.wait()
+        assert first.alive
+        assert not taken.is_set()
 
 
 async def test_a_message_that_is_too_large_fails_alone() -> None:
@@ -329,6 +375,28 @@ async def test_a_stream_that_says_nothing_is_ended() -> None:
     async with serving(a), raw_stream(a.address) as call:
         with anyio.fail_after(5):
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_what_cannot_be_taken_ends_nothing_and_what_is_a_fault_ends_its_stream_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    a, b, c = End("a"), End("b"), End("c")
+    async with serving(a), dialing(b, a.address) as (dialer,), dialing(c, a.address):
+        await until(lambda: {"b", "c"} <= a.board.lines.keys() and "a" in b.board.lines)
+        stays, goes = a.board.lines["c"], b.board.lines["a"]
+        a.refused = b.refused = MemqlError(Code.RESOURCE_EXHAUSTED, "there is no room")
+        stays_at_c = c.board.lines["a"]
+        stays_at_c.post(CapabilityQuery(capability_name="x"))
+        await until(lambda: "there is no room" in caplog.text)
+        assert stays.alive
+        b.refused = RuntimeError("a fault")
+        a.board.lines["b"].post(CapabilityResponse(request_id="x"))
+        await until(lambda: not goes.alive)
+        assert goes.end_reason is not None
+        assert goes.end_reason.code is Code.INTERNAL
+        b.refused = None
+        await until(lambda: dialer.state == "connected" and "b" in a.board.lines)
+        assert stays.alive
 
 
 async def test_garbage_on_a_running_stream_ends_it_with_a_status_and_the_node_lives() -> None:

@@ -50,6 +50,18 @@ async def test_an_answer_waits_for_room() -> None:
     assert outbox.next_control() == b"2"
 
 
+async def test_answers_for_an_outbox_that_closes_are_dropped_and_nobody_waits_on() -> None:
+    outbox = Outbox("p", 1)
+    outbox.post(b"1")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(outbox.put, b"2")
+            await anyio.lowlevel.checkpoint()
+            outbox.close()
+        await outbox.put(b"3")
+    assert outbox.waiting == 1
+
+
 async def test_a_full_event_lane_drops_the_oldest_and_the_next_batch_says_so() -> None:
     outbox = Outbox("p", 3)
     for number in range(5):

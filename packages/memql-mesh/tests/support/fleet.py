@@ -1,89 +1,45 @@
-"""Nodes of a mesh as real processes that tests kill: a parent that has imported everything forks one in milliseconds.
-
-Run as ``fleet.py``; each line ``{"log": PATH, "env": {...}}`` on its input forks a node and prints its pid. A node
-plays the role of its ``MEMQL_NODE_TYPE`` and writes down every event that its bus published: ``FLEET_SEEN`` names the
-file, one line ``incarnation event-id topic`` each.
-"""
+"""Nodes of a mesh as real processes that tests start, kill, cut off and ask; ``fleet_node.py`` is what runs in them."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import anyio
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from anyio.abc import Process as ChildProcess
 from anyio.streams.text import TextReceiveStream, TextSendStream
-from mesh_nodes import environment
+from mesh_nodes import TREE, environment
 
 from memql.client import Client, connect
-from memql.config import load_settings
-from memql.events import Event
-from memql.mesh.mesh import Mesh
-from memql.node import Node, run_node
+from memql.mesh.discovery.topology import dials
 
+RUNS = f"{TREE}:{TREE.with_name('tree_runs')}"
+"""``MEMQL_DSL_PATH`` of nodes that have automations."""
 
-async def _live() -> None:
-    from memql.cli.logs import configure_logging
+QUICK: Mapping[str, str] = {
+    "MEMQL_MESH_HEARTBEAT_SECONDS": "1",
+    "MEMQL_MESH_DEGRADED_SECONDS": "3",
+    "MEMQL_MESH_OFFLINE_SECONDS": "5",
+    "MEMQL_NODE_RECONCILE_INTERVAL_SECONDS": "1",
+    "MEMQL_NODE_RECONCILE_GRACE_SECONDS": "4",
+}
+"""Settings of nodes that find out five times as fast as by default who is gone."""
 
-    settings = load_settings()
-    configure_logging(settings)
-    with Path(os.environ["FLEET_SEEN"]).open("a", buffering=1) as seen, ExitStack() as stack:  # noqa: ASYNC230
-        await run_node(settings, ready=partial(_observe, seen, stack))
-
-
-async def _observe(seen: TextIO, stack: ExitStack, node: Node) -> None:
-    """Write down what the bus of the node publishes."""
-    mesh = node.companion
-    life = mesh.incarnation if isinstance(mesh, Mesh) else "none"
-
-    def note(event: Event) -> None:
-        if not event.demanded:
-            seen.write(f"{life} {event.id} {event.topic}\n")
-
-    stack.enter_context(node.bus.tap(note))
-
-
-def _main() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    import memql.mesh.mesh
-    import memql.server.server  # noqa: F401
-
-    print("ready", flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _become(order)
-        print(pid, flush=True)
-
-
-def _become(order: dict[str, Any]) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.environ.update(order["env"])
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(0)
-    code = 1
-    try:
-        anyio.run(_live)
-        code = 0
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(code)
+_PORTS = (15_000, 32_000)
+_given: set[int] = set()
+_NODE = Path(__file__).with_name("fleet_node.py")
 
 
 @dataclass
@@ -95,22 +51,43 @@ class FleetNode:
     grpc: str
     http: str
     service: str
-    log: Path
-    seen: Path
-    env: Mapping[str, str]
+    home: Path
+    env: dict[str, str] = field(default_factory=dict)
     pid: int = 0
+
+    @property
+    def log(self) -> Path:
+        """What its processes wrote to their outputs."""
+        return self.home / f"{self.id}.log"
+
+    def file(self, what: str) -> Path:
+        """One of the files that its processes write for the test: ``seen``, ``runs`` or ``view``."""
+        return self.home / f"{self.id}.{what}"
 
     def sightings(self, topic: str) -> dict[str, Counter[str]]:
         """By incarnation, how often it saw each event of a topic."""
         found: dict[str, Counter[str]] = {}
-        if not self.seen.exists():
-            return found
-        for line in self.seen.read_text().splitlines():
+        for life, event_id, what in self._lines("seen"):
+            if what == topic:
+                found.setdefault(life, Counter())[event_id] += 1
+        return found
+
+    def runs(self, automation: str) -> Counter[str]:
+        """How often it ran an automation, by what about."""
+        return Counter(about for _, what, about in self._lines("runs") if what == automation)
+
+    def view(self) -> dict[str, Any]:
+        """How it sees the others; empty before it is ready for the first time."""
+        path = self.file("view")
+        return dict(msgspec.json.decode(path.read_bytes())) if path.exists() else {}
+
+    def _lines(self, what: str) -> Iterator[list[str]]:
+        path = self.file(what)
+        for line in path.read_text().splitlines() if path.exists() else ():
             parts = line.split(" ")
             # A process that is killed may leave half a line.
-            if len(parts) == 3 and parts[2] == topic:
-                found.setdefault(parts[0], Counter())[parts[1]] += 1
-        return found
+            if len(parts) == 3:
+                yield parts
 
     @property
     def alive(self) -> bool:
@@ -131,39 +108,37 @@ class Fleet:
     nodes: dict[str, FleetNode] = field(default_factory=dict)
     rest: str = ""
 
-    async def start(self, node_id: str, **more: str) -> FleetNode:
-        """Start a node; its type is the id up to the dash. Returns at once."""
-        node = self.nodes.get(node_id) or self._new(node_id, more)
-        assert self.parent.stdin is not None
-        order = {"log": str(node.log), "env": dict(node.env)}
-        await TextSendStream(self.parent.stdin).send(json.dumps(order) + "\n")
-        node.pid = int(await self.line())
-        return node
-
-    def _new(self, node_id: str, more: Mapping[str, str]) -> FleetNode:
-        kind = node_id.partition("-")[0]
-        ports = [f"127.0.0.1:{_free_port()}" for _ in range(3)]
-        node = FleetNode(
-            id=node_id,
-            type=kind,
-            grpc=ports[0],
-            http=ports[1],
-            service=ports[2],
-            log=self.home / f"{node_id}.log",
-            seen=self.home / f"{node_id}.seen",
-            env={},
-        )
+    def add(self, node_id: str, **more: str) -> FleetNode:
+        """Make a node known, so that others can be told where it will be; its type is the id up to the dash."""
+        grpc, http, service = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        node = FleetNode(node_id, node_id.partition("-")[0], grpc, http, service, self.home)
         node.env = {
             **environment(self.dsn, node_id, self.home),
-            "MEMQL_NODE_TYPE": kind,
+            "MEMQL_NODE_TYPE": node.type,
             "MEMQL_GRPC_ADDRESS": node.grpc,
             "SERVER_ADDRESS": node.http,
             "MEMQL_NODE_SERVICE_ADDRESS": node.service,
             "MEMORY_NODES_DATABASE_MIGRATE_ON_START": "false",
-            "FLEET_SEEN": str(node.seen),
+            **{f"FLEET_{what.upper()}": str(node.file(what)) for what in ("seen", "runs", "view")},
             **more,
         }
         self.nodes[node_id] = node
+        return node
+
+    def detour(self, node_id: str, address: str, way: str) -> None:
+        """Have a node dial an address by way of another one."""
+        node = self.nodes[node_id]
+        ways = json.loads(node.env.get("FLEET_DIAL", "{}"))
+        node.env["FLEET_DIAL"] = json.dumps({**ways, address: way})
+
+    async def start(self, node_id: str, **more: str) -> FleetNode:
+        """Start a node, as it was added or as it is known from its last life. Returns at once."""
+        node = self.nodes.get(node_id) or self.add(node_id, **more)
+        node.file("view").unlink(missing_ok=True)
+        assert self.parent.stdin is not None
+        order = {"log": str(node.log), "env": dict(node.env)}
+        await TextSendStream(self.parent.stdin).send(json.dumps(order) + "\n")
+        node.pid = int(await self.line())
         return node
 
     async def ready(self, *node_ids: str, seconds: float = 60) -> None:
@@ -181,6 +156,29 @@ class Fleet:
             status = await self.get(node, "/readyz")
             raise AssertionError(f"{node.id} is not ready: {status}\n{node.log.read_text()[-3000:]}") from None
 
+    async def whole(self, *node_ids: str, seconds: float = 60) -> float:
+        """Wait until each of these nodes, or all, sees every other one healthy and has the streams that it shall have;
+        gives how many seconds that took."""
+        began = anyio.current_time()
+        names = node_ids or tuple(self.nodes)
+        try:
+            with anyio.fail_after(seconds):
+                while self.rifts(*names):  # noqa: ASYNC110  other processes
+                    await anyio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"after {seconds:g} s: {'; '.join(self.rifts(*names))}") from None
+        return anyio.current_time() - began
+
+    def rifts(self, *node_ids: str) -> list[str]:
+        """What keeps these nodes from being one whole: who does not see whom, or has no stream to whom."""
+        views = {node_id: self.nodes[node_id].view() for node_id in node_ids}
+        return [
+            f"{one} and {other}: {rift}"
+            for one in node_ids
+            for other in node_ids
+            if one != other and (rift := _rift(one, views[one], other, views[other]))
+        ]
+
     async def get(self, node: FleetNode, path: str) -> tuple[int, Any]:
         """An HTTP answer of a node; status 0 while it does not answer."""
         try:
@@ -194,9 +192,10 @@ class Fleet:
             return 0, None
 
     async def metric(self, node: FleetNode, name: str) -> float:
-        """The sum of a metric's samples."""
-        _, text = await self.get(node, "/metrics")
-        lines = [line for line in (text or "").splitlines() if line.startswith((name + " ", name + "{"))]
+        """The sum of a metric's samples, or one of them when its labels are given too."""
+        status, text = await self.get(node, "/metrics")
+        assert status == 200, f"{node.id} tells no metrics"
+        lines = [line for line in text.splitlines() if line.startswith((name + " ", name + "{"))]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     def signal(self, node_id: str, number: signal.Signals) -> None:
@@ -229,17 +228,37 @@ class Fleet:
         return line
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _rift(own_id: str, own: Mapping[str, Any], other_id: str, other: Mapping[str, Any]) -> str:
+    if not own or not other:
+        return "not there"
+    own_type, other_type = (node_id.partition("-")[0] for node_id in (own_id, other_id))
+    peer = own["peers"].get(other_id)
+    if peer is None or peer["health"] != "HEALTHY":
+        return "unknown" if peer is None else str(peer["health"])
+    if peer["observed"] and peer["life"] != other["life"]:
+        return "only its former life is known"
+    if dials(own_type, own_id, other_type, other_id) and other_id not in own["dialed"]:
+        return "no stream"
+    return ""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now, and that no connection takes while its node is down: the
+    system chooses those above."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @asynccontextmanager
 async def fleet(dsn: str, home: Path) -> AsyncIterator[Fleet]:
     """A fleet, and the end of everything it started."""
     with (home / "fleet.log").open("wb") as errors:
-        async with await anyio.open_process([sys.executable, __file__], stderr=errors) as parent:
+        async with await anyio.open_process([sys.executable, str(_NODE)], stderr=errors) as parent:
             opened = Fleet(dsn, home, parent)
             try:
                 with anyio.fail_after(60):
@@ -249,7 +268,3 @@ async def fleet(dsn: str, home: Path) -> AsyncIterator[Fleet]:
                 for node_id in opened.nodes:
                     opened.kill(node_id)
                 parent.kill()
-
-
-if __name__ == "__main__":
-    _main()

@@ -21,6 +21,7 @@ from memql.automations.events import Lifecycle, RunComplete, RunStep
 from memql.automations.journal import RunJournal
 from memql.automations.metrics import observe_run
 from memql.automations.options import Options
+from memql.automations.unclaimed import ClaimNeededError, UnclaimedJournal
 from memql.engine.context import IdSequence, RequestContext
 from memql.engine.journal import Journal, Nature
 from memql.engine.logic import Runner, event_object
@@ -48,7 +49,7 @@ Observe: TypeAlias = Callable[[RunStep], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What to run. Without a ``journal`` the run is not durable: it is by hand, or the database is away.
+    """What to run. Without a ``journal`` the run is not durable: it is by hand.
 
     ``run_id`` is the same for every repetition; every id the run makes is derived from it.
     """
@@ -57,7 +58,7 @@ class Execution:
     event: Event
     run_id: str
     now: datetime
-    journal: RunJournal | None = None
+    journal: RunJournal | UnclaimedJournal | None = None
     resume: bool = False
     timeout: float | None = None
     observe: Observe | None = None
@@ -118,6 +119,7 @@ class Executor:
         """Run to the end, with further attempts where they are allowed.
 
         :raises ClaimLostError: when another process has the run; nothing is told to the outside then.
+        :raises ClaimNeededError: when a run without a claim has come to where it needs the database.
         """
         compiled, event, journal = execution.compiled, execution.event, execution.journal
         lifecycle = Lifecycle(
@@ -136,6 +138,8 @@ class Executor:
             if journal is not None and (execution.resume or attempt > 1):
                 await journal.load()
             error = await self._attempt(execution, lifecycle)
+            if isinstance(journal, UnclaimedJournal) and error is not None and _is_infrastructure(error):
+                raise ClaimNeededError from error
             if error is None or not self._may_repeat(compiled, error, attempt):
                 break
             _log.info("automation_attempt_failed", automation=compiled.name, attempt=attempt, error=str(error))

@@ -2,8 +2,8 @@
 guard").
 
 When the database cannot be reached, legitimate work is not dropped: a bounded number of runs per window goes
-ahead without a claim, counted and logged. Their graph writes fail with the database; only effects elsewhere
-can double, and those carry an idempotency key.
+ahead without a claim, counted and logged, up to where they need the database. Only effects elsewhere can double,
+and those carry an idempotency key.
 """
 
 from __future__ import annotations
@@ -68,6 +68,16 @@ class Guard:
             if error.code not in UNREACHABLE:
                 raise
             return self._without_claim(subject, error)
+        return await self._decide(subject, claim)
+
+    async def claim(self, subject: Subject) -> Claim | None:
+        """As :meth:`admit`, for a run that needs its claim.
+
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
+        """
+        return await self._decide(subject, await self._claims.claim(subject))
+
+    async def _decide(self, subject: Subject, claim: Claim | None) -> Claim | None:
         if claim is None:
             self._counts.add("duplicates_prevented")
             _log.debug("automation_duplicate_prevented", automation=subject.name, dedup_key=subject.key)

@@ -8,7 +8,7 @@ with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,15 +32,24 @@ class RunJournal:
     """The journal of one run; fits :class:`memql.engine.journal.Journal`.
 
     :param publish: hands the events of a committed write to the bus.
+    :param before: what the run has done before it was claimed.
     """
 
-    def __init__(self, database: Database, claims: Claims, claim: Claim, publish: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        claims: Claims,
+        claim: Claim,
+        publish: Callable[[Event], None],
+        before: Collection[Entry] = (),
+    ) -> None:
         self._database = database
         self._claims = claims
         self._claim = claim
         self._publish = publish
-        self._known: dict[str, Entry] = {}
-        self._unwritten: list[Entry] = []
+        self._before = {entry.place: entry for entry in before}
+        self._known = dict(self._before)
+        self._unwritten = list(before)
 
     async def load(self) -> None:
         """Read what the run has recorded so far, and forget reads that no effect has followed.
@@ -48,8 +57,9 @@ class RunJournal:
         Call it before a repetition: after a take-over, and before a further attempt, when the fate of the
         last write may be unknown.
         """
-        self._known = {entry.place: entry for entry in await self._claims.journal(self._claim)}
-        self._unwritten.clear()
+        recorded = {entry.place: entry for entry in await self._claims.journal(self._claim)}
+        self._known = {**self._before, **recorded}
+        self._unwritten = [entry for place, entry in self._before.items() if place not in recorded]
 
     async def call(self, place: str, target: str, nature: Nature, perform: Perform, ctx: RequestContext) -> Any:
         """See :meth:`memql.engine.journal.Journal.call`."""

@@ -22,6 +22,7 @@ from memql.automations.metrics import Counts
 from memql.automations.options import Options
 from memql.automations.pace import Pace
 from memql.automations.stored_event import encode_event
+from memql.automations.unclaimed import ClaimNeededError, UnclaimedJournal
 from memql.errors import MemqlError
 from memql.events.event import Event
 from memql.graph.database import Database
@@ -99,13 +100,14 @@ class Runs:
 class Run:
     """One run: a job of a lane."""
 
-    __slots__ = ("_compiled", "_error", "_event", "_lease", "_over", "_runs")
+    __slots__ = ("_before", "_compiled", "_error", "_event", "_lease", "_over", "_runs")
 
     def __init__(self, runs: Runs, compiled: CompiledAutomation, event: Event) -> None:
         """Use :class:`Runs`."""
         self._runs = runs
         self._compiled = compiled
         self._event = event
+        self._before = UnclaimedJournal()
         self._lease: Lease | None = None
         self._over = False
         self._error: MemqlError | None = None
@@ -120,10 +122,10 @@ class Run:
         return self._lease is None or not self._lease.lost
 
     async def run(self) -> None:
-        """Carry it out; without a claim as a plain run."""
+        """Carry it out; without a claim until it needs one."""
         if self._lease is None:
-            await self._execute(datetime.now(UTC))
-        elif not self._lease.lost:
+            await self._unclaimed()
+        if self._lease is not None and not self._lease.lost:
             await self._under(self._lease)
 
     async def settle(self) -> None:
@@ -141,7 +143,7 @@ class Run:
     async def _put_off(self, claim: Claim) -> bool:
         """Whether the run has to wait for its turn under ``@rateLimit``; its claim keeps it until then."""
         runs, limit = self._runs, self._compiled.automation.annotations.rate_limit
-        if limit is None or claim.is_take_over:
+        if limit is None or claim.is_take_over or self._before.entries:
             return False
         wait = runs.pace.wait(self._compiled.name, claim.key, limit)
         if wait > 0:
@@ -149,21 +151,37 @@ class Run:
             await reached(partial(runs.claims.defer, claim, wait), runs.options)
         return wait > 0
 
+    async def _unclaimed(self) -> None:
+        """Go ahead without a claim; wait for it where the run needs it, if another process has not taken it."""
+        runs = self._runs
+        try:
+            await self._execute(datetime.now(UTC), self._before)
+        except ClaimNeededError:
+            claim = await reached(partial(runs.guard.claim, subject_of(self._compiled, self._event)), runs.options)
+            if claim is not None:
+                self.begin(claim)
+
     async def _under(self, lease: Lease) -> None:
         runs, claim = self._runs, lease.claim
         if await self._put_off(claim):
             return
-        journal = RunJournal(runs.database, runs.claims, claim, runs.publish)
+        journal = RunJournal(runs.database, runs.claims, claim, runs.publish, self._before.entries)
         try:
             with lease:
                 await self._execute(claim.started_at, journal, resume=claim.is_take_over)
         except ClaimLostError:
             lease.lose()
+        except MemqlError as away:
+            lease.end()
+            if away.code not in UNREACHABLE:
+                raise
+            # The lease runs out, and whoever reaches the database carries the run on.
+            _log.warning("automation_interrupted", automation=claim.name, error=away.message)
         except BaseException:
             lease.end()
             raise
 
-    async def _execute(self, now: datetime, journal: RunJournal | None = None, *, resume: bool = False) -> None:
+    async def _execute(self, now: datetime, journal: RunJournal | UnclaimedJournal, *, resume: bool = False) -> None:
         execution = Execution(
             compiled=self._compiled,
             event=self._event,
@@ -209,11 +227,21 @@ class _TriggeredRun(Run):
         except Exception:
             self._sighting.decide()
             raise
-        self._sighting.decide()
+        # A run without a claim is decided when it is over, or has one.
+        if not isinstance(admitted, Unguarded):
+            self._sighting.decide()
         if admitted is None:
             return False
         self.begin(admitted)
         return True
+
+    async def _unclaimed(self) -> None:
+        try:
+            await super()._unclaimed()
+        except Exception:
+            self._sighting.decide()
+            raise
+        self._sighting.decide()
 
     async def _ask(self) -> Claim | Unguarded | None:
         runs = self._runs

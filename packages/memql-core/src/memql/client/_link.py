@@ -171,6 +171,7 @@ class Link:
         self._outbox: deque[tuple[_Pending | None, bytes]] = deque()
         self._loop = asyncio.get_running_loop()
         self._posted = self._loop.create_future()
+        self._open = anyio.CancelScope()
         self._listening = anyio.CancelScope()
         self._patience: float | None = None
         self._heard = 0.0
@@ -186,12 +187,13 @@ class Link:
         """Set when the server asked its clients to move."""
 
     async def run(self) -> None:
-        """Carry frames until the stream ends; never raises but when cancelled."""
+        """Carry frames until the stream ends or :meth:`close` is called; never raises but when cancelled."""
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._write, name="memql client writer")
-                await self._read()
-                group.cancel_scope.cancel()
+            with self._open:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._write, name="memql client writer")
+                    await self._read()
+                    group.cancel_scope.cancel()
         except* StreamLostError as lost:
             first = first_of(lost)
             self.error, self.unexplained = first.error, first.unexplained
@@ -282,9 +284,10 @@ class Link:
                 self._idle = anyio.Event()
                 await self._idle.wait()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """End the stream; :meth:`run` finishes soon after."""
-        await self._transport.aclose()
+        # Not by closing the transport: its reader would take that for a cancellation of the task that runs it.
+        self._open.cancel()
 
     def _next_id(self) -> str:
         return str(next(self._ids))

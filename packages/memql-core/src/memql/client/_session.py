@@ -21,7 +21,7 @@ from memql.client._reads import is_read
 from memql.client._subscription import Subscription
 from memql.client._target import Addresses, Target
 from memql.client._transport import open_transport
-from memql.client.model import Reconnect, ServerInfo, Status
+from memql.client.model import Event, Reconnect, ServerInfo, Status
 from memql.errors import Code, MemqlError
 from memql.wire import messages
 from memql.wire.frames import Frame, QueryRequest
@@ -35,6 +35,7 @@ _R = TypeVar("_R")
 log = logging.getLogger(__name__)
 
 _DRAIN_GRACE = 30.0
+_REFUSED = frozenset({Code.FORBIDDEN, Code.INVALID_ARGUMENT})
 _HOPELESS = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.CONFIG_INVALID})
 _ELSEWHERE = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
 """Failures of a dial that another node may not have."""
@@ -90,7 +91,7 @@ class Session:
             try:
                 await self._keep(group, link)
             finally:
-                self._close_down(self._failure or _closed_error())
+                self._close_down()
                 group.cancel_scope.cancel()
 
     def close(self) -> None:
@@ -211,7 +212,7 @@ class Session:
             # The next stream announces it; the consent that matters is that one's.
             await self._connected(self.timeout)
         except BaseException:
-            del self._subscriptions[subscription.id]
+            self._subscriptions.pop(subscription.id, None)
             raise
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -225,24 +226,27 @@ class Session:
         frame = await link.request(MessageReply(), "subscribe", lambda _: body, self.timeout)
         _, answer = decode_event(frame.body)
         if answer.payload.get("eventType") == "subscription-error":
-            code = str(answer.payload.get("error", ""))
-            raise MemqlError(
-                Code(code) if code in Code.__members__ else Code.INVALID_ARGUMENT,
-                str(answer.payload.get("message", "the server refused the subscription")),
-            )
+            raise _subscription_error(answer)
         subscription.confirmed(answer.cursor)
 
     def _on_push(self, link: Link, frame: Frame) -> None:
         if frame.name == "event":
-            subscription_id, event = decode_event(frame.body)
-            if event.payload.get("eventType") == "server-draining":
-                link.draining.set()
-            elif subscription := self._subscriptions.get(subscription_id):
-                subscription.deliver(link, event)
+            self._on_event(link, *decode_event(frame.body))
         elif frame.name == "client_tool_call":
             call = frame.message()
             assert isinstance(call, messages.ClientToolCall)
             self._on_client_tool(link, call)
+
+    def _on_event(self, link: Link, subscription_id: str, event: Event) -> None:
+        kind = event.payload.get("eventType")
+        if kind == "server-draining":
+            link.draining.set()
+        elif subscription := self._subscriptions.get(subscription_id):
+            if kind == "subscription-error" and subscription.is_attached(link):
+                del self._subscriptions[subscription_id]
+                subscription.end(_subscription_error(event))
+            else:
+                subscription.deliver(link, event)
 
     # --- keeping a stream up ---
 
@@ -280,18 +284,27 @@ class Session:
         group.start_soon(link.run, name="memql client stream")
         try:
             self.server = await link.hello(self.client_id, self._version, limit)
-            for subscription in list(self._subscriptions.values()):
-                await self._announce(link, subscription)
+            await self._announce_again(link)
         except LinkLostError as lost:
             if link.unexplained and not patient:
                 raise _UnexplainedError from lost
             raise lost.error from None
         except BaseException:
             # Another one is dialled next; this one must not go on listening.
-            with anyio.CancelScope(shield=True):
-                await link.aclose()
+            link.close()
             raise
         return link
+
+    async def _announce_again(self, link: Link) -> None:
+        """Announce what this client had subscribed to. What it may have no more ends, and keeps nothing else down."""
+        for subscription in list(self._subscriptions.values()):
+            try:
+                await self._announce(link, subscription)
+            except MemqlError as refusal:
+                if refusal.code not in _REFUSED:
+                    raise
+                self._subscriptions.pop(subscription.id, None)
+                subscription.end(refusal)
 
     def _adopt(self, link: Link) -> None:
         self._link = link
@@ -310,11 +323,11 @@ class Session:
             await _first_of(link.ended.wait, link.draining.wait, self._closing.wait)
             if self._closing.is_set():
                 return
+            held = anyio.current_time() - since
             if link.draining.is_set() and not link.ended.is_set():
-                link = await self._move(group, link)
+                link = await self._move(group, link, held)
                 continue
-            held = anyio.current_time() - since >= self._reconnect.stable_after
-            next_link = await self._dial_again(group, link, fresh=held)
+            next_link = await self._dial_again(group, link, fresh=held >= self._reconnect.stable_after)
             if next_link is None:
                 return
             link = next_link
@@ -346,14 +359,26 @@ class Session:
                 details={"error": result.error},
             )
 
-    async def _move(self, group: TaskGroup, old: Link) -> Link:
-        """Open a stream elsewhere, take the subscriptions over, and let the old one finish what it has."""
-        try:
-            fresh = await self._dial(group, leaving=True)
-        except MemqlError:
-            # Nobody else answers; stay until the server closes.
-            await _first_of(old.ended.wait, self._closing.wait)
-            return old
+    async def _move(self, group: TaskGroup, old: Link, held: float) -> Link:
+        """Open a stream elsewhere, take the subscriptions over, and let the old one finish what it has.
+
+        Gives the old one when it ended before another server answered.
+
+        :param held: for how many seconds the old one has been the stream; a server that drains already when it is
+            reached is not left at once, because the next one may be the same.
+        """
+        policy = self._reconnect
+        delay = max(policy.initial - held, 0.0)
+        while True:
+            await _first_of(old.ended.wait, self._closing.wait, limit=delay)
+            if old.ended.is_set() or self._closing.is_set():
+                return old
+            try:
+                fresh = await self._dial(group, leaving=True)
+            except MemqlError:
+                delay = min(max(delay * 2, policy.initial), policy.maximum)
+            else:
+                break
         self._adopt(fresh)
         group.start_soon(_retire, old, name="memql client drain")
         return fresh
@@ -384,16 +409,25 @@ class Session:
             if inspect.isawaitable(outcome):
                 await outcome
 
-    def _close_down(self, reason: MemqlError) -> None:
+    def _close_down(self) -> None:
+        """Nothing comes any more. A reader learns why if the session gave up; leaving a block is no failure."""
         self.status = "closed"
         self._ready.set()
         for subscription in self._subscriptions.values():
-            subscription.end(None if self._closing.is_set() else reason)
+            subscription.end(self._failure)
         self._subscriptions.clear()
 
 
 def _nobody(addresses: Addresses, last: MemqlError) -> MemqlError:
     return MemqlError(last.code, f"none of {addresses} answers; the last: {last.message}")
+
+
+def _subscription_error(notice: Event) -> MemqlError:
+    code = str(notice.payload.get("error", ""))
+    return MemqlError(
+        Code(code) if code in Code.__members__ else Code.INVALID_ARGUMENT,
+        str(notice.payload.get("message", "the server refused the subscription")),
+    )
 
 
 def _closed_error() -> MemqlError:
@@ -402,7 +436,7 @@ def _closed_error() -> MemqlError:
 
 async def _retire(link: Link) -> None:
     await link.wait_idle(_DRAIN_GRACE)
-    await link.aclose()
+    link.close()
 
 
 async def _first_of(*waits: Callable[[], Awaitable[Any]], limit: float | None = None) -> None:

@@ -72,6 +72,10 @@ class Subscription:
         """From now on only that stream's events count."""
         self._link = link
 
+    def is_attached(self, link: object) -> bool:
+        """Whether that stream's events count."""
+        return link is self._link
+
     def request(self) -> bytes:
         """The subscribe message; it resumes after the last event seen."""
         message = messages.SubscribeMsg(

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from memql.errors import Code, MemqlError
+
 __all__ = ["Event", "from_micros", "to_micros"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,6 +32,13 @@ def from_micros(micros: int) -> datetime:
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+def _read(body: bytes, event_id: str) -> Mapping[str, Any]:
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MemqlError(Code.INVALID_ARGUMENT, f"what the event {event_id} says cannot be read: {error}") from error
 
 
 class Event(msgspec.Struct, kw_only=True, gc=False):
@@ -60,11 +69,11 @@ class Event(msgspec.Struct, kw_only=True, gc=False):
     def payload(self) -> Mapping[str, Any]:
         """What it says.
 
-        :raises msgspec.DecodeError: when the bytes that came are no JSON object.
+        :raises MemqlError: ``INVALID_ARGUMENT`` when the bytes that came are no JSON object.
         """
         body = self.body
         if isinstance(body, bytes):
-            body = self.body = _decode(body)
+            body = self.body = _read(body, self.id)
         return body
 
     @property

@@ -135,10 +135,10 @@ class Node:
 
     async def _seed_user(self, seeder: Any, event: Event) -> None:
         try:
-            await seeder.apply_to_user(event.payload["nodeId"])
+            await seeder.apply_to_user(str(event.payload.get("nodeId", "")))
         except MemqlError as error:
             # The next start writes what is missing; the user's row stands either way.
-            log.warning("the seeds of %s are not written: %s", event.payload.get("nodeId"), error)
+            log.warning("the seeds of the user of event %s are not written: %s", event.id, error)
 
 
 @asynccontextmanager

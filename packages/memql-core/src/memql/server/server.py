@@ -39,10 +39,13 @@ class Server:
     http_address: Address
 
     async def drain(self, delay_seconds: float, budget_seconds: float) -> None:
-        """End gracefully: tell clients and probes, keep serving for the delay, then let running requests finish."""
+        """End gracefully: tell clients and probes, keep serving for the delay, then let clients move, requests finish.
+
+        Where nothing is delayed, nothing routes clients elsewhere, and none is waited for.
+        """
         self.sessions.begin_drain(delay_seconds + budget_seconds)
         await anyio.sleep(delay_seconds)
-        await self.sessions.finish_drain(budget_seconds)
+        await self.sessions.finish_drain(budget_seconds, moving_seconds=delay_seconds)
 
 
 @asynccontextmanager

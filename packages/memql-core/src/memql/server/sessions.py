@@ -34,12 +34,13 @@ _HEARTBEAT_CHECK = 5.0
 @dataclass(slots=True, eq=False)
 class OpenStream:
     """One open stream; ``reason`` is why it ends, ``ended`` cancels its transport, ``ending`` is what its client is
-    told when this side ends it."""
+    told when this side ends it, ``moves`` whether it was told that the node drains, and goes by itself."""
 
     session: Session
     ended: anyio.CancelScope
     reason: CloseReason = "client"
     ending: MemqlError | None = None
+    moves: bool = False
 
     def close(self, reason: CloseReason, ending: MemqlError) -> None:
         """End the stream from this side."""
@@ -59,6 +60,7 @@ class Sessions:
         self._watch = watch
         self._publish = publish
         self._open: set[OpenStream] = set()
+        self._left = anyio.Event()
         self.draining = False
         self.refusing = False
 
@@ -82,6 +84,7 @@ class Sessions:
             raise
         finally:
             self._open.discard(stream)
+            self._left.set()
             metrics.active_streams.dec()
             metrics.streams_closed.labels(reason=stream.reason).inc()
             self._announce(EventKind.SESSION_CLOSED, session.principal)
@@ -118,28 +121,45 @@ class Sessions:
                     stream.session.post(HeartbeatMsg(ts=datetime.now(UTC)))
 
     def begin_drain(self, grace_seconds: float) -> None:
-        """Tell the clients that announced ``drain-notice``; streams and requests are served on."""
+        """Tell the clients that announced ``drain-notice``; streams and requests are served on, new ones too."""
         self.draining = True
-        fields = {"graceSeconds": grace_seconds}
-        for stream in tuple(self._open):
-            if "drain-notice" in stream.session.features:
-                stream.session.post(notice("", "server-draining", fields))
+        self._ask_to_move(grace_seconds)
 
-    async def finish_drain(self, budget_seconds: float) -> None:
-        """Refuse what is new, end every stream once its requests are answered, and all of them after the budget."""
+    async def finish_drain(self, budget_seconds: float, moving_seconds: float = 0.0) -> None:
+        """Refuse new streams, and let clients that were told move; then refuse what is new, end every stream once its
+        requests are answered, and all of them after the budget.
+
+        :param moving_seconds: how long clients may take to move, of the budget.
+        """
         self.refusing = True
-        refusal = _shutting_down("repeat the request on another one")
-        streams = tuple(self._open)
-        for stream in streams:
-            stream.session.refusal = refusal
         with anyio.move_on_after(budget_seconds) as budget:
-            async with anyio.create_task_group() as waiting:
-                for stream in streams:
-                    waiting.start_soon(_end_when_idle, stream)
+            # A balancer that had not noticed yet has brought some back here since the others were told.
+            self._ask_to_move(budget_seconds)
+            await self._let_move(moving_seconds)
+            await self._let_finish()
         if budget.cancelled_caught:
             cut = [stream for stream in self._open if stream.session.inflight]
             log.warning("%d streams still had unfinished requests after %g s", len(cut), budget_seconds)
         self.close_all()
+
+    def _ask_to_move(self, grace_seconds: float) -> None:
+        for stream in tuple(self._open):
+            if not stream.moves and "drain-notice" in stream.session.features:
+                stream.moves = True
+                stream.session.post(notice("", "server-draining", {"graceSeconds": grace_seconds}))
+
+    async def _let_move(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            while any(stream.moves for stream in self._open):
+                self._left = anyio.Event()
+                await self._left.wait()
+
+    async def _let_finish(self) -> None:
+        refusal = _shutting_down("repeat the request on another one")
+        async with anyio.create_task_group() as waiting:
+            for stream in tuple(self._open):
+                stream.session.refusal = refusal
+                waiting.start_soon(_end_when_idle, stream)
 
     def close_all(self) -> None:
         """End every stream now."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import betterproto2
 
@@ -29,6 +30,8 @@ from memql.wire.frames import Frame
 __all__ = ["FrameTable", "Taker", "membership_takers"]
 
 log = logging.getLogger(__name__)
+
+_MOST_DIGITS: Final = 10
 
 Taker = Callable[[Link, Any], Awaitable[None] | None]
 """Takes one kind of message; what it returns, if anything, is awaited before the next envelope is read."""
@@ -121,10 +124,11 @@ def membership_takers(
 
 def _number(text: str | None) -> float:
     try:
-        return float(text or 0)
+        number = float(text or 0)
     except ValueError:
         return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _whole(text: str | None) -> int:
-    return int(_number(text))
+    return int(text) if text and text.isdecimal() and len(text) < _MOST_DIGITS else 0

@@ -13,6 +13,8 @@ __all__ = ["Options"]
 class Options:
     """Times are seconds.
 
+    ``gossip_lifetime`` is how long a peer is known that others only named; they name those whom they see themselves
+    every ``gossip_every``.
     ``silence`` is how long a dialed stream may bring nothing before it is torn down. ``stable_after`` is how long a
     stream must have lived for the next dial to start over with the shortest wait. ``parent_patience`` is how many
     dials of a parent may fail before another one is chosen. ``cursor_save`` bounds how often a cursor is written.
@@ -23,6 +25,7 @@ class Options:
     degraded: float = 15.0
     offline: float = 25.0
     gossip_lifetime: float = 60.0
+    gossip_every: float = 20.0
     silence: float = 20.0
     handshake: float = 10.0
     backoff_first: float = 1.0
@@ -66,6 +69,8 @@ class Options:
             heartbeat=settings.mesh_heartbeat,
             degraded=settings.mesh_degraded,
             offline=settings.mesh_offline,
+            gossip_lifetime=12 * settings.mesh_heartbeat,
+            gossip_every=4 * settings.mesh_heartbeat,
             silence=max(settings.mesh_degraded + settings.mesh_heartbeat, 2 * settings.mesh_heartbeat),
             ttl=settings.mesh_ttl,
             dedup_size=settings.mesh_dedup_size,

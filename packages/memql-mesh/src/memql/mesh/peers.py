@@ -15,7 +15,7 @@ from typing import Final
 
 from memql.mesh.options import Options
 
-__all__ = ["Card", "Change", "Health", "Peer", "Peers"]
+__all__ = ["MOST_PEERS", "Card", "Change", "Health", "Peer", "Peers"]
 
 
 class Health(IntEnum):
@@ -29,6 +29,9 @@ class Health(IntEnum):
     OFFLINE = 5
     STOPPED = 6
 
+
+MOST_PEERS: Final = 4096
+"""How many peers are known at most; of those that others only name, further ones are passed over."""
 
 _LEAVING: Final = frozenset({Health.DRAINING, Health.STOPPED})
 _LIFTED: Final = frozenset({Health.UNSPECIFIED, Health.CONNECTING, Health.DEGRADED, Health.OFFLINE})
@@ -127,10 +130,11 @@ class Peers:
         self._tell(peer, None if before is None else before.health, peer.health)
         return peer
 
-    def heard(self, node_id: str) -> None:
-        """Something came from the peer over a stream."""
-        peer = self._peers.get(node_id)
-        if peer is None:
+    def heard(self, card: Card) -> None:
+        """Something came from the peer over a stream. One that had been given up for its silence is back."""
+        peer = self._peers.get(card.id)
+        if peer is None or not peer.observed:
+            self.observe(card)
             return
         peer.last_seen = self._clock()
         if peer.health in _LIFTED:
@@ -166,6 +170,8 @@ class Peers:
         for card, health in cards:
             known = self._peers.get(card.id)
             if card.id == self._self_id or (known is not None and known.observed):
+                continue
+            if known is None and len(self._peers) >= MOST_PEERS:
                 continue
             peer = Peer(card=card, health=health, observed=False, last_seen=self._clock())
             self._peers[card.id] = peer

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -179,27 +179,29 @@ class Feed:
         # Recorded before anything waits: the other way may bring the same event meanwhile.
         if position is not None and not position.admit(place(event)):
             return
-        readable = await self._readable(event)
+        said = await self._shown(event)
         async with self._lock:
             if position is not None:
                 position.finish(place(event))
-            if readable:
+            if said is not None:
                 self._seq += 1
                 gap, self._gap = self._gap, False
-                await self._session.send(self._frame(event, gap=gap))
+                await self._session.send(self._frame(event, said, gap=gap))
         if position is not None and position.ahead > _MANY_AHEAD and self._session.services.tail:
             self._session.services.tail.hurry()
 
-    async def _readable(self, event: Event) -> bool:
+    async def _shown(self, event: Event) -> Mapping[str, Any] | None:
+        """What the event says, if the subscriber may know it."""
         try:
-            return await self._session.services.engine.may_read(event, self._session.principal.actor)
+            may_read = await self._session.services.engine.may_read(event, self._session.principal.actor)
+            return event.payload if may_read else None
         except MemqlError as error:
             log.warning("subscription %s leaves out an event it cannot check: %s", self.id, error)
             self._gap = True
-            return False
+            return None
 
-    def _frame(self, event: Event, *, gap: bool) -> EventFrame:
-        payload = {**event.payload, "topic": event.topic, "eventKind": event.kind.lower()}
+    def _frame(self, event: Event, said: Mapping[str, Any], *, gap: bool) -> EventFrame:
+        payload = {**said, "topic": event.topic, "eventKind": event.kind.lower()}
         known = self._located and self._position is not None and event.log_seq is not None
         cursor = self._position.cursor() if known and self._position is not None else ""
         return EventFrame(self.id, kind_number(event.kind), event.timestamp, payload, self._seq, gap, cursor)

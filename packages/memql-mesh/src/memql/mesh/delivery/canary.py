@@ -18,6 +18,7 @@ from memql.mesh import metrics
 from memql.mesh.links.link import Link
 from memql.mesh.links.switchboard import Switchboard
 from memql.mesh.options import Options
+from memql.mesh.peers import MOST_PEERS
 from memql.mesh.wire.records import Record
 
 __all__ = ["TOPIC", "Canary"]
@@ -75,6 +76,8 @@ class Canary:
         """A canary came; hand it on once to everybody but where it came from."""
         if record.origin == self._node or self._heard.get(record.origin) == record.id:
             return
+        if len(self._heard) >= MOST_PEERS:
+            self._heard.clear()
         self._heard[record.origin] = record.id
         self._heard_at = self._clock()
         if record.ttl > 1:

@@ -19,6 +19,7 @@ from memql.mesh.options import Options
 from memql.mesh.peers import Card
 from memql.mesh.wire.envelopes import FROM_ACCEPTOR, FROM_DIALER, decode, encode
 from memql.mesh.wire.records import encode_batch, to_forward
+from memql.server.replies import coded
 from memql.wire.frames import Frame
 from memql.wire.protobuf import MalformedMessageError, bool_field, bytes_field, varint_field
 
@@ -60,6 +61,7 @@ class Link:
         self._incoming = FROM_ACCEPTOR if dialed else FROM_DIALER
         self._batches = BATCHES in peer.capabilities
         self._ids = itertools.count(1)
+        self._taking = False
         self._scope = anyio.CancelScope()
 
     def __repr__(self) -> str:
@@ -88,8 +90,12 @@ class Link:
             self._ended_by(
                 MemqlError(Code.INVALID_ARGUMENT, f"{self!r} brought a malformed frame: {first_of(malformed)}")
             )
+        except* Exception as unexpected:
+            # Of all that the node does, it ends this stream only.
+            self._ended_by(coded(first_of(unexpected)))
         finally:
             self.ended.set()
+            self.outbox.close()
 
     def close(self, reason: MemqlError | None = None) -> None:
         """End it from this side."""
@@ -139,9 +145,22 @@ class Link:
         while True:
             data = await self._stream.read()
             self.heard_at = time.monotonic()
-            pending = receive(self, decode(data, self._incoming))
-            if pending is not None:
-                await pending
+            try:
+                pending = receive(self, decode(data, self._incoming))
+                if pending is not None:
+                    await self._wait_for(pending)
+            except MemqlError as error:
+                # What cannot be taken, or not be answered now, ends nothing else that the stream carries.
+                log.warning("%r: %s", self, error.message)
+
+    async def _wait_for(self, taken: Awaitable[None]) -> None:
+        """Let an envelope be taken. Meanwhile nothing is read, so the peer is not the one that is silent."""
+        self._taking = True
+        try:
+            await taken
+        finally:
+            self._taking = False
+            self.heard_at = time.monotonic()
 
     async def _write(self) -> None:
         outbox, options = self.outbox, self._options
@@ -164,9 +183,12 @@ class Link:
     async def _watch_silence(self) -> None:
         """End a stream that brings nothing: the peer sends heartbeats, so it is gone or cut off."""
         limit = self._options.silence if self.dialed else self._options.offline
-        while (quiet := time.monotonic() - self.heard_at) < limit:  # noqa: ASYNC110  nothing tells that nothing came
+        while (quiet := self._quiet()) < limit:  # noqa: ASYNC110  nothing tells that nothing came
             await anyio.sleep(limit - quiet)
         raise StreamLostError(MemqlError(Code.UNAVAILABLE, f"nothing came from {self.peer.id} for {limit:g} s"))
+
+    def _quiet(self) -> float:
+        return 0.0 if self._taking else time.monotonic() - self.heard_at
 
 
 def _batch_envelope(batch: Batch) -> bytes:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from memql.errors import Code, MemqlError
+from memql.mesh import metrics
 from memql.mesh.wire.records import Record
 
 __all__ = ["Batch", "Outbox"]
@@ -49,6 +50,7 @@ class Outbox:
         self._control: deque[bytes] = deque()
         self._events: deque[Record] = deque()
         self._gap = False
+        self._closed = False
         self._warned = float("-inf")
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -73,11 +75,18 @@ class Outbox:
         self._ready.set()
 
     async def put(self, envelope: bytes) -> None:
-        """Queue a control message when there is room: for answers, whose sender goes at the receiver's pace."""
-        while len(self._control) >= self._capacity:
+        """Queue a control message when there is room: for answers, whose sender goes at the receiver's pace. Once the
+        outbox is closed nobody waits for them, and they are dropped."""
+        while len(self._control) >= self._capacity and not self._closed:
             self._room.clear()
             await self._room.wait()
-        self.post(envelope)
+        if not self._closed:
+            self.post(envelope)
+
+    def close(self) -> None:
+        """Nothing is sent from it any more: whoever waits for room goes on."""
+        self._closed = True
+        self._room.set()
 
     def offer(self, record: Record) -> None:
         """Queue an event; never waits, never refuses."""
@@ -143,6 +152,7 @@ class Outbox:
     def _note_dropped(self) -> None:
         self._gap = True
         self.dropped += 1
+        metrics.events_dropped.inc()
         now = self._clock()
         if now - self._warned >= _WARN_EVERY:
             self._warned = now

@@ -35,6 +35,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Who connects and says nothing is let go.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # Two nodes must not share a port by accident.
     ("grpc.so_reuseport", 0),
 )

@@ -7,6 +7,7 @@ requests go over the one that this node dialed.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 import anyio
@@ -89,11 +90,15 @@ class Switchboard:
                 _post(link, self._heartbeat(link), {AUTHORIZATION: authorization})
 
     async def keep_beating(self) -> None:
-        """Heartbeats and the judgement of silence, for ever."""
+        """Heartbeats, the judgement of silence, and the renewal of introductions, for ever."""
+        renewed_at = time.monotonic()
         while True:
             await anyio.sleep(self._options.heartbeat)
             self.beat()
             self._peers.sweep()
+            if time.monotonic() - renewed_at >= self._options.gossip_every:
+                renewed_at = time.monotonic()
+                self.introduce_all()
 
     def introduce(self, change: Change) -> None:
         """Tell the others of a peer that this node sees itself: it came, or it has gone."""
@@ -102,6 +107,14 @@ class Switchboard:
             return
         intro = PeerIntroduction(peers=[info_of(peer.card, peer.health)], removal=change.after is None)
         self._tell_others(intro, peer.id)
+
+    def introduce_all(self) -> None:
+        """Tell everybody of every peer that this node sees itself: what is known by hearsay only lives on that."""
+        infos = {peer.id: info_of(peer.card, peer.health) for peer in self._peers if peer.observed}
+        for link in self:
+            others = [info for peer_id, info in infos.items() if peer_id != link.peer.id]
+            if others:
+                _post(link, PeerIntroduction(peers=others))
 
     def shut_down(self, reason: str, grace: float) -> None:
         """Tell those who dialed this node that it goes."""
@@ -158,7 +171,7 @@ class Switchboard:
         self.rerouted()
 
     def _hear(self, link: Link, frame: Frame) -> Awaitable[None] | None:
-        self._peers.heard(link.peer.id)
+        self._peers.heard(link.peer)
         if link.renew is not None and (shown := frame.metadata.get(AUTHORIZATION)):
             return link.renew(shown)
         return self._receive(link, frame)

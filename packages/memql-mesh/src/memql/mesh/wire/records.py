@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from memql.errors import Code, MemqlError
 from memql.events import Event, EventKind
 from memql.events.event import from_micros, to_micros
 from memql.events.kinds import kind_number
+from memql.events.topics import MAX_TOPIC
 from memql.mesh.wire.messages import AutomationLink, EventCause, EventForward, Struct
 from memql.wire.structs import decode_struct, encode_struct
 
@@ -24,6 +26,11 @@ __all__ = ["MAX_HOPS", "Record", "decode_batch", "encode_batch", "from_forward",
 
 MAX_HOPS: Final = 16
 """A record that was handed on so often is handed on no more, whatever its time to live says."""
+
+_FIRST_MICROS: Final = to_micros(datetime.min.replace(tzinfo=UTC))
+_LAST_MICROS: Final = to_micros(datetime.max.replace(tzinfo=UTC))
+_LAST_POSITION: Final = 2**63 - 1
+_MOST_DIGITS: Final = 19
 
 _KIND_NAMES: Final = {kind.value: kind.name for kind in EventKind}
 
@@ -37,18 +44,18 @@ class Record(msgspec.Struct, array_like=True, gc=False, frozen=True):
     asked for it.
     """
 
-    id: str
-    topic: str
+    id: Annotated[str, Meta(min_length=1, max_length=256)]
+    topic: Annotated[str, Meta(max_length=MAX_TOPIC)]
     kind: int
-    micros: int
-    origin: str
+    micros: Annotated[int, Meta(ge=_FIRST_MICROS, le=_LAST_MICROS)]
+    origin: Annotated[str, Meta(max_length=128)]
     ttl: int
     hops: int
-    log_seq: int | None
+    log_seq: Annotated[int, Meta(ge=0, le=_LAST_POSITION)] | None
     payload: bytes
-    cause: str = ""
+    cause: Annotated[str, Meta(max_length=16_384)] = ""
     demanded: bool = False
-    actor: str = ""
+    actor: Annotated[str, Meta(max_length=512)] = ""
 
     def as_demanded(self) -> Record:
         """The record for peers whose clients ask for the event."""
@@ -151,12 +158,12 @@ def to_forward(record: Record) -> EventForward:
 def from_forward(message: EventForward) -> Record:
     """The record of a single event; a peer of before ``hops`` counts as the origin.
 
-    :raises MemqlError: ``INVALID_ARGUMENT`` when it has no id, topic or payload.
+    :raises MemqlError: ``INVALID_ARGUMENT`` when it has no id, topic or payload, or one that is none.
     """
     if not message.event_id or not message.topic or message.payload is None:
         raise MemqlError(Code.INVALID_ARGUMENT, "a forwarded event needs an event_id, a topic and a payload")
     moment = message.ts or datetime.now(UTC)
-    return Record(
+    record = Record(
         message.event_id,
         message.topic,
         message.kind,
@@ -168,6 +175,9 @@ def from_forward(message: EventForward) -> Record:
         msgspec.json.encode(decode_struct(bytes(message.payload))),
         _chain(message.cause.chain if message.cause else ()),
     )
+    # Held against the same limits as those of a batch.
+    (checked,) = decode_batch(encode_batch([record]))
+    return checked
 
 
 def _chain(links: Iterable[AutomationLink]) -> str:
@@ -178,4 +188,4 @@ def _log_seq(event_id: str) -> int | None:
     """The log position that the id of a graph event names."""
     kind, _, rest = event_id.partition(":")
     number = rest.partition(":")[0]
-    return int(number) if kind == "g" and number.isdecimal() else None
+    return int(number) if kind == "g" and number.isdecimal() and len(number) < _MOST_DIGITS else None

@@ -1,0 +1,136 @@
+"""The database restarts under a mesh: the nodes ride it out, nothing is lost, and nothing happens twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+from fleet import QUICK, RUNS, Fleet, fleet
+from own_postgres import own_postgres
+from runs import firings, guard, leaders, wait_until_run
+from tally import show
+from traffic import logged, sightings, wait_until_seen, write
+
+from memql.client import connect
+from memql.graph.database import Database
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
+
+NODES = ("bff-1", "cognition-1", "agent-1")
+AWAY = 12.0
+"""Seconds that the database is away: longer than anybody waits for a connection of it."""
+
+SESSIONS = 6
+EVENTS = 400
+LEASE = 15.0
+"""Seconds after which a run that the restart interrupted is carried on."""
+
+
+@dataclass
+class Away:
+    """What was seen while the database was away."""
+
+    ready: int = 0
+    alive: int = 0
+    leaders: int = 0
+    fired: int = 0
+    unguarded: int = 0
+    runs_of_sessions: int = 0
+    back_after: float = 0.0
+
+
+async def statuses(nodes: Fleet, path: str) -> int:
+    """How many nodes answer 200 there."""
+    return sum([(await nodes.get(node, path))[0] == 200 for node in nodes.nodes.values()])
+
+
+async def counted(nodes: Fleet, outcome: str) -> int:
+    return sum(int(str(row[outcome])) for row in await guard(nodes, NODES))
+
+
+def calls(nodes: Fleet, automation: str) -> int:
+    return sum(node.runs(automation).total() for node in nodes.nodes.values())
+
+
+async def look_around(nodes: Fleet, seen: Away) -> None:
+    """Once everybody must have noticed: nothing fires any more, and what needs no database goes on, counted."""
+    await anyio.sleep(2)
+    fired = calls(nodes, "everySecond")
+    before = calls(nodes, "onSession")
+    seen.leaders = await leaders(nodes)
+    for _ in range(SESSIONS):
+        async with connect(nodes.nodes["bff-1"].grpc):
+            pass
+    with anyio.move_on_after(AWAY - 4):
+        while calls(nodes, "onSession") - before < SESSIONS:  # noqa: ASYNC110  other processes
+            await anyio.sleep(0.2)
+    seen.unguarded = await counted(nodes, "unguarded")
+    seen.runs_of_sessions = calls(nodes, "onSession") - before
+    seen.ready, seen.alive = await statuses(nodes, "/readyz"), await statuses(nodes, "/healthz")
+    seen.fired = calls(nodes, "everySecond") - fired
+
+
+async def back(nodes: Fleet) -> float:
+    """Wait until every node is ready and one leads; gives how many seconds that took."""
+    began = anyio.current_time()
+    with anyio.fail_after(30):
+        while await statuses(nodes, "/readyz") < len(NODES) or await leaders(nodes) != 1:  # noqa: ASYNC110
+            await anyio.sleep(0.1)
+    return anyio.current_time() - began
+
+
+async def test_a_mesh_rides_out_a_stop_and_a_crash_of_its_database(tmp_path: Path) -> None:
+    stop, crash = Away(), Away()
+    async with own_postgres() as postgres, fleet(postgres.dsn, tmp_path) as nodes:
+        for name in NODES:
+            await nodes.start(name, **QUICK, MEMQL_DSL_PATH=RUNS)
+        await nodes.ready()
+        pids = [nodes.nodes[name].pid for name in NODES]
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(partial(write, nodes, "cognition-1", range(EVENTS), seconds=6))
+            await anyio.sleep(2)
+            await postgres.stop()
+            async with anyio.create_task_group() as meanwhile:
+                meanwhile.start_soon(anyio.sleep, AWAY)
+                meanwhile.start_soon(look_around, nodes, stop)
+            await postgres.start()
+            stop.back_after = await back(nodes)
+            writing.start_soon(partial(write, nodes, "agent-1", range(EVENTS, 2 * EVENTS), seconds=3))
+            await anyio.sleep(1)
+            await postgres.crash()
+            await anyio.sleep(1)
+            await postgres.start()
+            crash.back_after = await back(nodes)
+        async with Database.open(postgres.dsn) as database:
+            events = await logged(database)
+            await wait_until_seen(nodes, NODES, events, 30)
+            rows = sightings(nodes, NODES, events)
+            runs = await wait_until_run(nodes, database, "onUtterance", len(events), LEASE + 15)
+            fired, instants = await firings(database)
+            ticks = await wait_until_run(nodes, database, "everySecond", fired, LEASE + 15)
+            decided = await guard(nodes, NODES)
+        same = pids == [nodes.nodes[name].pid for name in NODES] and all(nodes.nodes[name].alive for name in NODES)
+    show(f"while the database was away for {AWAY:g} s", [vars(stop)])
+    show("after it came back, and after a crash", [{"stop": stop.back_after, "crash": crash.back_after}])
+    show("events written around it", rows)
+    show("what the guards decided", decided)
+    show(
+        "automations",
+        [
+            {"automation": name, "wanted": wanted, "calls": one.calls.total(), "effects": one.rows.total()}
+            for name, wanted, one in (("onUtterance", len(events), runs), ("everySecond", instants, ticks))
+        ],
+    )
+    assert same
+    assert (stop.ready, stop.alive) == (0, len(NODES))
+    assert (stop.leaders, stop.fired) == (0, 0)
+    assert stop.unguarded >= stop.runs_of_sessions == SESSIONS
+    assert len(events) >= 2 * EVENTS
+    assert [(row["lost"], row["doubled"]) for row in rows] == [(0, 0)] * len(NODES)
+    assert fired == instants <= len(ticks.rows)
+    assert max(ticks.rows.values()) == 1
+    assert len(runs.rows) == len(events)
+    assert max(runs.rows.values()) == 1
