@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, aclosing
+from importlib.util import find_spec
 
 import anyio
 import msgspec
@@ -205,4 +206,5 @@ async def main(node_type: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1])
+    # As `memql run` does.
+    anyio.run(main, sys.argv[1], backend_options={"use_uvloop": find_spec("uvloop") is not None})

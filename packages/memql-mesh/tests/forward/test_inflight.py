@@ -36,6 +36,13 @@ def opened(table: InFlight, line: Line, request_id: str = "a:1") -> Any:
     return table.opened(request_id, line, cancel)  # type: ignore[arg-type]
 
 
+async def brought(table: InFlight, request_id: str, message: Any, *, last: bool) -> None:
+    """Have an answer come."""
+    pending = table.answer(request_id, message, last=last)
+    if pending is not None:
+        await pending
+
+
 async def test_ids_are_those_of_the_node_and_never_repeat() -> None:
     table = InFlight("node-" + "x" * 300, OPTIONS)
     ids = [table.new_id() for _ in range(1000)]
@@ -46,8 +53,8 @@ async def test_ids_are_those_of_the_node_and_never_repeat() -> None:
 async def test_an_answer_in_parts_is_read_in_order_and_ends() -> None:
     table, line = InFlight("a", OPTIONS), Line()
     with opened(table, line) as entry:
-        await table.answer("a:1", 1, last=False)
-        await table.answer("a:1", 2, last=True)
+        await brought(table, "a:1", 1, last=False)
+        await brought(table, "a:1", 2, last=True)
         assert [await entry.next(), await entry.next()] == [1, 2]
         with pytest.raises(anyio.EndOfStream):
             await entry.next()
@@ -60,14 +67,14 @@ async def test_whoever_leaves_early_has_the_other_side_told_once() -> None:
     with pytest.raises(RuntimeError), opened(table, line):
         raise RuntimeError
     assert [message.request_id for message in line.posted] == ["a:1"]
-    await table.answer("a:1", "late", last=True)
+    await brought(table, "a:1", "late", last=True)
     assert len(line.posted) == 1
 
 
 async def test_a_request_that_is_done_or_lost_is_not_cancelled() -> None:
     table, line = InFlight("a", OPTIONS), Line()
     with opened(table, line, "done"):
-        await table.answer("done", 1, last=True)
+        await brought(table, "done", 1, last=True)
     with pytest.raises(MemqlError) as lost, opened(table, line, "lost") as entry:
         table.lost(line)  # type: ignore[arg-type]
         await entry.next()
@@ -78,7 +85,7 @@ async def test_a_request_that_is_done_or_lost_is_not_cancelled() -> None:
 async def test_what_came_before_a_loss_is_still_read() -> None:
     table, line = InFlight("a", OPTIONS), Line()
     with opened(table, line) as entry:
-        await table.answer("a:1", 1, last=False)
+        await brought(table, "a:1", 1, last=False)
         table.lost(line)  # type: ignore[arg-type]
         assert await entry.next() == 1
         with pytest.raises(MemqlError):
@@ -101,7 +108,7 @@ async def test_answers_come_at_the_pace_of_their_reader() -> None:
 
             async def answer() -> None:
                 for number in range(10):
-                    await table.answer("a:1", number, last=number == 9)
+                    await brought(table, "a:1", number, last=number == 9)
 
             tasks.start_soon(answer)
             await anyio.wait_all_tasks_blocked()
@@ -116,7 +123,7 @@ async def test_a_reader_that_does_not_read_loses_its_request_and_holds_nobody_up
     with opened(table, line) as entry:
         with anyio.fail_after(5):
             for number in range(4):
-                await table.answer("a:1", number, last=False)
+                await brought(table, "a:1", number, last=False)
         assert [await entry.next(), await entry.next()] == [0, 1]
         with pytest.raises(MemqlError) as slow:
             await entry.next()

@@ -15,6 +15,7 @@ from memql.client.model import Event
 from memql.errors import Code, MemqlError, Status
 from memql.wire import messages
 from memql.wire.frames import Frame, RowsChunk, encode_client
+from memql.wire.generated import message_bytes
 from memql.wire.payloads import CLIENT
 from memql.wire.protobuf import fields, text
 from memql.wire.structs import decode_struct, from_struct
@@ -55,7 +56,7 @@ def encode_payload(name: str, message_id: str, body: bytes, timeout: float | Non
 
 def encode_message(message_id: str, message: betterproto2.Message, timeout: float | None = None) -> bytes:
     """An envelope around a generated message."""
-    return encode_payload(CLIENT.by_message[type(message)].name, message_id, bytes(message), timeout)
+    return encode_payload(CLIENT.by_message[type(message)].name, message_id, message_bytes(message), timeout)
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,7 @@ from memql.client.model import ServerInfo
 from memql.errors import Code, MemqlError, first_of
 from memql.wire import messages
 from memql.wire.frames import Frame, decode_server
+from memql.wire.generated import message_bytes
 from memql.wire.protobuf import MalformedMessageError
 
 __all__ = ["Flow", "Link", "LinkLostError", "MessageReply", "RowsReply"]
@@ -257,7 +258,7 @@ class Link:
             sdk_version=version,
             features=["json-rows", "event-seq", "drain-notice"],
         )
-        frame = await self.request(MessageReply(), "client_hello", lambda _: bytes(message), timeout)
+        frame = await self.request(MessageReply(), "client_hello", lambda _: message_bytes(message), timeout)
         greeting = frame.message()
         if not isinstance(greeting, messages.ServerHello):
             raise MemqlError(Code.UNAVAILABLE, f"expected a greeting from the server, got {frame.name!r}")

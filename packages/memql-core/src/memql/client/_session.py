@@ -25,6 +25,7 @@ from memql.client.model import Event, Reconnect, ServerInfo, Status
 from memql.errors import Code, MemqlError
 from memql.wire import messages
 from memql.wire.frames import Frame, QueryRequest
+from memql.wire.generated import message_bytes
 from memql.wire.payloads import CLIENT
 
 __all__ = ["Session"]
@@ -120,7 +121,7 @@ class Session:
         def encode(request_id: str) -> bytes:
             if hasattr(message, "request_id"):
                 message.request_id = request_id
-            return bytes(message)
+            return message_bytes(message)
 
         return await self._retrying(
             lambda link, limit: link.request(MessageReply(), name, encode, limit), lambda: read, timeout
@@ -152,7 +153,7 @@ class Session:
 
         def encode(request_id: str) -> bytes:
             message.request_id = request_id  # type: ignore[attr-defined]
-            return bytes(message)
+            return message_bytes(message)
 
         try:
             return link, flow, await link.open_flow(flow, encode, name, timeout)

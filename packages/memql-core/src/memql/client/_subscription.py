@@ -12,6 +12,7 @@ import anyio
 from memql.client.model import Event
 from memql.errors import Code, MemqlError
 from memql.wire import messages
+from memql.wire.generated import message_bytes
 from memql.wire.structs import to_struct
 
 __all__ = ["EventStream", "Subscription", "subscription_kind"]
@@ -87,7 +88,7 @@ class Subscription:
         )
         if self._cursor:
             message.config = to_struct({"resumeAfter": self._cursor})
-        return bytes(message)
+        return message_bytes(message)
 
     def confirmed(self, cursor: str) -> None:
         """The server agreed. ``cursor`` is where the subscription begins, if the server told."""

@@ -19,6 +19,7 @@ from memql.wire.frames import (
     encode_server,
     encode_server_rows,
 )
+from memql.wire.generated import message_bytes
 from memql.wire.messages import QueryResultChunk
 from memql.wire.payloads import SERVER
 from memql.wire.protobuf import MalformedMessageError
@@ -104,7 +105,7 @@ class ProtobufCodec:
             yield encode_server(next_id(), correlate_to, _SUGGESTION, payload.encode())
         elif not isinstance(payload, QueryReply):
             number = SERVER.by_message[type(payload)].number
-            yield encode_server(next_id(), correlate_to, number, bytes(payload))
+            yield encode_server(next_id(), correlate_to, number, message_bytes(payload))
         elif json_rows:
             for rows, last in payload.result.chunks():
                 chunk = RowsChunk(payload.request_id, rows, last)

@@ -10,7 +10,8 @@ import msgspec
 
 from memql.server.codec import BadFrameError, Request
 from memql.server.replies import Payload, QueryReply, RelayedReply
-from memql.wire.frames import EventFrame, QueryRequest, SuggestionFrame, parse
+from memql.wire.frames import EventFrame, QueryRequest, SuggestionFrame
+from memql.wire.generated import parse_message
 from memql.wire.messages import EventKind, ExecuteQueryMsg
 from memql.wire.payloads import CLIENT, SERVER
 from memql.wire.payloads import Payload as WirePayload
@@ -77,7 +78,7 @@ class JsonCodec:
             yield _query_result(next_id(), correlate_to, payload)
             return
         if isinstance(payload, RelayedReply):
-            payload = parse(SERVER.by_name[payload.name].message, payload.body)
+            payload = parse_message(SERVER.by_name[payload.name].message, payload.body)
         if isinstance(payload, EventFrame):
             name, body = "event", _event(payload)
         elif isinstance(payload, SuggestionFrame):

@@ -188,29 +188,45 @@ class Session:
         failure = MemqlError(Code.INVALID_ARGUMENT, error.reason)
         self.post(query_error(error.message_id, failure), error.message_id)
 
+    async def answer(self, data: bytes | str) -> None:
+        """Take one frame and return when it is answered: for sessions of a single request, which are not entered.
+
+        :raises BadFrameError: when it cannot be read.
+        """
+        begun = self._begin(self.codec.decode(data))
+        if isinstance(begun, Call):
+            await self._run(begun)
+        elif begun is not None:
+            await self.send(*begun)
+
     def dispatch(self, request: Request) -> None:
         """Start answering a request."""
+        begun = self._begin(request)
+        if isinstance(begun, Call):
+            self._requests.create_task(self._run(begun), name=f"{request.name} {begun.request_id}")
+        elif begun is not None:
+            self.post(*begun)
+
+    def _begin(self, request: Request) -> Call | tuple[Payload, str] | None:
+        """The call that answers a request, or what it is answered at once and to which message, if anything."""
         request_id = request_text(request.message) or request.message_id or uuid.uuid4().hex
         route = self._routes.get(request.name)
         if route is None:
             what = f"payload {request.name!r}" if request.name else "an empty or unknown payload"
             failure = MemqlError(Code.UNIMPLEMENTED, f"{what} is not answered by this node")
-            self.post(query_error(request_id, failure), request.message_id)
-            return
+            return query_error(request_id, failure), request.message_id
         call = Call(self, route, request.message, request.message_id, request_id)
         try:
             if self.screen is not None and (refused := self.screen(request.name)) is not None:
                 raise refused
             call.timeout = _timeout(request)
             if route.inline is not None:
-                if (payload := route.inline(call)) is not None:
-                    self.post(payload, call.message_id)
-                return
+                payload = route.inline(call)
+                return None if payload is None else (payload, call.message_id)
             self._admit(call)
         except MemqlError as error:
-            self.post(route.failure(call, error), call.message_id)
-            return
-        self._requests.create_task(self._run(call), name=f"{request.name} {request_id}")
+            return route.failure(call, error), call.message_id
+        return call
 
     def cancel(self, request_id: str) -> bool:
         """Cancel an unfinished request; False when there is none of that id."""

@@ -14,6 +14,7 @@ from typing import Any
 import betterproto2
 import msgspec
 
+from memql.wire.generated import parse_message
 from memql.wire.payloads import CLIENT, SERVER, PayloadTable
 from memql.wire.protobuf import (
     MalformedMessageError,
@@ -67,18 +68,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
         :raises MalformedMessageError: when the bytes are no such message.
         """
-        return parse(self.table.by_number[self.number].message, self.body)
-
-
-def parse(kind: type[betterproto2.Message], data: bytes) -> betterproto2.Message:
-    """Decode a generated message.
-
-    :raises MalformedMessageError: when the bytes are no such message.
-    """
-    try:
-        return kind.parse(data)
-    except Exception as error:  # bytes from outside: what the library raises for bad ones has no common base
-        raise MalformedMessageError(f"not a {kind.__name__}: {error}") from error
+        return parse_message(self.table.by_number[self.number].message, self.body)
 
 
 def decode_client(data: bytes) -> Frame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from prometheus_client import Counter, Gauge
 
 __all__ = [
@@ -13,7 +15,7 @@ __all__ = [
     "events_from_log",
     "events_out",
     "events_relayed",
-    "forwards",
+    "forwarded",
     "forwards_running",
     "gaps",
     "links",
@@ -40,10 +42,21 @@ behind = Gauge("memql_mesh_behind_seconds", "Since when events may wait undelive
 canary_age = Gauge("memql_mesh_canary_age_seconds", "Since when no canary of another node has come")
 links = Gauge("memql_mesh_links", "Open streams to peers", ["side", "type"])
 peers = Gauge("memql_mesh_peers", "Known peers by health", ["health"])
-forwards = Counter("memql_mesh_forwards_total", "Requests forwarded to other nodes, by outcome", ["kind", "outcome"])
+_forwards = Counter("memql_mesh_forwards_total", "Requests forwarded to other nodes, by outcome", ["kind", "outcome"])
 forwards_running = Gauge("memql_mesh_forwards_running", "Forwarded requests that run on this node")
 orphans = Counter("memql_mesh_orphaned_answers_total", "Answers that nobody waits for any more")
 refused = Counter("memql_mesh_refused_total", "Nodes that were not let in, or no longer, by why", ["code"])
 token_expires = Gauge(
     "memql_mesh_node_token_expires_seconds", "When this node's credential expires, seconds since 1970"
 )
+
+
+def forwarded(kind: str, outcome: str) -> None:
+    """Count a request that another node was asked for. ``outcome`` is ``answered``, ``refused``, ``lost`` or ``ended``
+    for one that nobody waited for any more."""
+    _forwarded(kind, outcome).inc()
+
+
+@lru_cache(maxsize=256)
+def _forwarded(kind: str, outcome: str) -> Counter:
+    return _forwards.labels(kind, outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -61,6 +61,6 @@ class Capabilities:
             )
         )
 
-    async def answered(self, link: Link, message: CapabilityResponse) -> None:
+    def answered(self, link: Link, message: CapabilityResponse) -> Awaitable[None] | None:
         """A peer has answered."""
-        await self._inflight.answer(message.request_id, message, last=True)
+        return self._inflight.answer(message.request_id, message, last=True)

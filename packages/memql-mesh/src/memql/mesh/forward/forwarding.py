@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -104,5 +104,5 @@ class Forwarding:
         with anyio.move_on_after(seconds):
             await self.server.wait_idle()
 
-    async def _answered(self, link: Link, message: SiForwardResponse) -> None:
-        await self.inflight.answer(message.request_id, message, last=message.done)
+    def _answered(self, link: Link, message: SiForwardResponse) -> Awaitable[None] | None:
+        return self.inflight.answer(message.request_id, message, last=message.done)

@@ -6,8 +6,10 @@ and stops; whatever comes for it afterwards is dropped and counted.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -29,21 +31,23 @@ Cancel: TypeAlias = Callable[[str], betterproto2.Message]
 class Entry:
     """One request in flight: its answers arrive in order, and end with one that is marked, or with an error.
 
+    One task reads it.
+
+    :param capacity: how many answers may wait to be read.
     :param cancel: makes the message that tells the other side to stop; None for requests that need none.
     """
 
     def __init__(self, request_id: str, link: Link, capacity: int, cancel: Cancel | None) -> None:
         self.request_id = request_id
         self.link = link
-        self._cancel = cancel
-        self._ended = False
-        self._error: MemqlError | None = None
-        self._send, self._answers = anyio.create_memory_object_stream[Any](capacity)
-
-    @property
-    def ended(self) -> bool:
+        self.ended = False
         """Whether nothing more is expected."""
-        return self._ended
+        self._capacity = capacity
+        self._cancel = cancel
+        self._error: MemqlError | None = None
+        self._answers: deque[Any] = deque()
+        self._awaited: asyncio.Future[None] | None = None
+        self._room: anyio.Event | None = None
 
     async def next(self) -> Any:
         """The next answer.
@@ -51,27 +55,35 @@ class Entry:
         :raises MemqlError: when the request has failed.
         :raises anyio.EndOfStream: after the last one.
         """
-        try:
-            return await self._answers.receive()
-        except anyio.EndOfStream:
-            if self._error is not None:
-                raise self._error from None
-            raise
+        while not self._answers:
+            if self.ended:
+                raise self._error or anyio.EndOfStream
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
+        if self._room is not None:
+            self._room.set()
+        return self._answers.popleft()
 
-    async def put(self, answer: Any, patience: float) -> None:
-        """Hand an answer on, at the pace of whoever reads it.
+    @property
+    def has_room(self) -> bool:
+        """Whether :meth:`add` may be called."""
+        return len(self._answers) < self._capacity
 
-        :param patience: seconds that it may go without reading; then the request fails.
-        """
-        try:
-            with anyio.move_on_after(patience) as waited:
-                await self._send.send(answer)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            # Whoever read it has left, and said so to the other side.
-            return
+    def add(self, answer: Any) -> None:
+        """Hand an answer on."""
+        self._answers.append(answer)
+        self._stir()
+
+    async def wait_for_room(self, patience: float) -> bool:
+        """Wait for the reader, for so many seconds; if it does not read, the request fails."""
+        with anyio.move_on_after(patience) as waited:
+            while not self.has_room and not self.ended:
+                self._room = anyio.Event()
+                await self._room.wait()
         if waited.cancelled_caught:
             self._end(MemqlError(Code.RESOURCE_EXHAUSTED, f"answers were not read for {patience:g} s"))
             self._stop()
+        return not self.ended
 
     def finish(self) -> None:
         """The other side has sent its last answer."""
@@ -87,12 +99,17 @@ class Entry:
         """Nobody reads it any more: the other side is told to stop, unless it has."""
         self._stop()
         self._end(None)
-        self._answers.close()
 
     def _end(self, error: MemqlError | None) -> None:
-        if not self._ended:
-            self._ended, self._error = True, error
-            self._send.close()
+        if not self.ended:
+            self.ended, self._error = True, error
+            self._stir()
+            if self._room is not None:
+                self._room.set()
+
+    def _stir(self) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
 
     def _stop(self) -> None:
         cancel, self._cancel = self._cancel, None
@@ -137,13 +154,23 @@ class InFlight:
             del self._entries[request_id]
             entry.close()
 
-    async def answer(self, request_id: str, message: Any, *, last: bool) -> None:
-        """An answer has come from another node."""
+    def answer(self, request_id: str, message: Any, *, last: bool) -> Awaitable[None] | None:
+        """An answer has come from another node; what is returned, if anything, is to be awaited before its next one."""
         entry = self._entries.get(request_id)
         if entry is None or entry.ended:
             metrics.orphans.inc()
-            return
-        await entry.put(message, self._options.forward_idle)
+            return None
+        if not entry.has_room:
+            return self._answer_slowly(entry, message, last)
+        entry.add(message)
+        if last:
+            entry.finish()
+        return None
+
+    async def _answer_slowly(self, entry: Entry, message: Any, last: bool) -> None:
+        """At the pace of whoever reads it."""
+        if await entry.wait_for_room(self._options.forward_idle):
+            entry.add(message)
         if last:
             entry.finish()
 

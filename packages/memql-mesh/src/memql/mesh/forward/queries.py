@@ -8,7 +8,7 @@ prompt where no model can be asked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import anyio
@@ -97,7 +97,7 @@ class Queries:
                     answer: QueryResponse = await entry.next()
             except TimeoutError:
                 raise _late(query) from None
-        metrics.forwards.labels("query", "answered" if answer.success else "refused").inc()
+        metrics.forwarded("query", "answered" if answer.success else "refused")
         if answer.success:
             return msgspec.json.decode(answer.result_json)
         raise _error(answer)
@@ -115,9 +115,9 @@ class Queries:
             return
         self._start(self._answer, link, message, name=f"mesh: {message.query[:40]} for {link.peer.id}")
 
-    async def answered(self, link: Link, message: QueryResponse) -> None:
+    def answered(self, link: Link, message: QueryResponse) -> Awaitable[None] | None:
         """A peer has answered."""
-        await self._inflight.answer(message.request_id, message, last=True)
+        return self._inflight.answer(message.request_id, message, last=True)
 
     async def _answer(self, link: Link, message: QueryForward) -> None:
         self._running += 1

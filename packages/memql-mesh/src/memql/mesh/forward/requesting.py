@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -49,38 +49,31 @@ class Requester:
 
         :raises MemqlError: ``UNAVAILABLE`` when no such node is connected or it was lost, and what it answers.
         """
-        link = self._chooser.choose(*types)
-        begun = False
-        try:
-            async with aclosing(self._ask_one(task, link)) as answers:
-                async for answer in answers:
-                    begun = True
-                    yield answer
-            return
-        except MemqlError as error:
-            if begun or error.code is not Code.UNAVAILABLE or task.name not in REPEATABLE:
-                raise
-        async with aclosing(self._ask_one(task, self._chooser.choose(*types, but={link.peer.id}))) as answers:
-            async for answer in answers:
-                yield answer
-
-    async def _ask_one(self, task: Task, link: Link) -> AsyncGenerator[tuple[Frame, Asked], None]:
-        request_id = self._inflight.new_id()
-        outcome = "ended"
-        with self._inflight.opened(request_id, link, lambda one: SiForwardCancel(request_id=one)) as entry:
-            link.post(self._request(request_id, task))
+        tried: set[str] = set()
+        while True:
+            link = self._chooser.choose(*types, but=tried)
+            begun = False
             try:
-                async for frame in _frames(entry):
-                    if frame.name == "query_error":
-                        outcome = "refused"
-                    yield frame, Asked(request_id, link)
-                    if frame.name in TERMINAL:
-                        outcome = "answered" if outcome == "ended" else outcome
-            except MemqlError:
-                outcome = "lost"
-                raise
+                with self._asked(task, link) as asked:
+                    while (frame := await asked.next()) is not None:
+                        begun = True
+                        yield frame, asked
+                    return
+            except MemqlError as error:
+                if begun or tried or error.code is not Code.UNAVAILABLE or task.name not in REPEATABLE:
+                    raise
+            tried.add(link.peer.id)
+
+    @contextmanager
+    def _asked(self, task: Task, link: Link) -> Iterator[Asked]:
+        request_id = self._inflight.new_id()
+        with self._inflight.opened(request_id, link, _cancel) as entry:
+            link.post(self._request(request_id, task))
+            asked = Asked(entry)
+            try:
+                yield asked
             finally:
-                metrics.forwards.labels(task.name, outcome).inc()
+                metrics.forwarded(task.name, asked.outcome)
 
     def _request(self, request_id: str, task: Task) -> SiForwardRequest:
         milliseconds = max(1, int(task.timeout * 1000))
@@ -95,12 +88,31 @@ class Requester:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class Asked:
-    """Where a request runs: what it is called there, and over which stream it is reached."""
+    """A request that another node is answering."""
 
-    request_id: str
-    link: Link
+    __slots__ = ("_entry", "outcome")
+
+    def __init__(self, entry: Entry) -> None:
+        self.outcome = "ended"
+        """How it stands, for the metrics."""
+        self._entry = entry
+
+    async def next(self) -> Frame | None:
+        """Its next answer; None after the last one.
+
+        :raises MemqlError: ``UNAVAILABLE`` when its stream was lost.
+        """
+        try:
+            while True:
+                answer: SiForwardResponse = await self._entry.next()
+                if answer.memql_server_msg:
+                    return self._noted(decode_server(answer.memql_server_msg))
+        except anyio.EndOfStream:
+            return None
+        except MemqlError:
+            self.outcome = "lost"
+            raise
 
     def continue_with(self, name: str, body: bytes) -> None:
         """Send something that belongs to the request.
@@ -108,14 +120,14 @@ class Asked:
         :raises MemqlError: ``UNAVAILABLE`` when the stream has ended: it cannot go on elsewhere.
         """
         envelope = encode_client("", CLIENT.by_name[name].number, body)
-        self.link.post(SiForwardRequest(request_id=self.request_id, memql_envelope=envelope, continuation=True))
+        request = SiForwardRequest(request_id=self._entry.request_id, memql_envelope=envelope, continuation=True)
+        self._entry.link.post(request)
+
+    def _noted(self, frame: Frame) -> Frame:
+        if frame.name in TERMINAL:
+            self.outcome = "refused" if frame.name == "query_error" else "answered"
+        return frame
 
 
-async def _frames(entry: Entry) -> AsyncGenerator[Frame, None]:
-    while True:
-        try:
-            answer: SiForwardResponse = await entry.next()
-        except anyio.EndOfStream:
-            return
-        if answer.memql_server_msg:
-            yield decode_server(answer.memql_server_msg)
+def _cancel(request_id: str) -> SiForwardCancel:
+    return SiForwardCancel(request_id=request_id)

@@ -7,9 +7,9 @@ resolved for its caller. It ends with its answer, its cancellation, its deadline
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 
@@ -26,6 +26,7 @@ from memql.server.replies import Payload, coded, query_error, wire_name
 from memql.server.routing import MAX_TIMEOUT, RouteTable
 from memql.server.session import Session
 from memql.wire.frames import decode_client, encode_server
+from memql.wire.generated import message_bytes
 from memql.wire.payloads import SERVER
 from memql.wire.protobuf import MalformedMessageError
 
@@ -42,7 +43,7 @@ class _Running:
 
     link: Link
     session: Session
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    scope: anyio.CancelScope
 
 
 class Server:
@@ -72,18 +73,17 @@ class Server:
 
     # --- what peers send --------------------------------------------------------------------------------------------
 
-    def request(self, link: Link, message: SiForwardRequest) -> None:
+    def request(self, link: Link, message: SiForwardRequest) -> Awaitable[None] | None:
         """Take a request, or what belongs to one."""
-        key = (link.peer.id, message.request_id)
         if message.continuation:
-            self._continue(key, message)
-            return
+            return self._continue((link.peer.id, message.request_id), message)
         try:
             name, principal = self._admit(link, message)
         except MemqlError as error:
             self._refuse(link, message.request_id, error)
-            return
-        self._start(self._serve, link, message, principal, name=f"mesh: {name} for {link.peer.id}")
+        else:
+            self._start(self._serve, link, message, principal, name=name)
+        return None
 
     def cancel(self, link: Link, message: SiForwardCancel) -> None:
         """The asking side wants no answer any more."""
@@ -113,7 +113,7 @@ class Server:
             raise MemqlError(Code.UNAVAILABLE, f"{name} is not answered by {self._services.identity.type} nodes")
         return name, principal_of(message.authority, message.auth, link.peer.id)
 
-    def _continue(self, key: tuple[str, str], message: SiForwardRequest) -> None:
+    async def _continue(self, key: tuple[str, str], message: SiForwardRequest) -> None:
         running = self._running.get(key)
         name = _payload_name(message.memql_envelope)
         if running is None or name not in CONTINUATIONS:
@@ -121,7 +121,7 @@ class Server:
             log.debug("%s belongs to no request that runs here", name or "an unknown payload")
             return
         try:
-            running.session.receive(message.memql_envelope)
+            await running.session.answer(message.memql_envelope)
         except BadFrameError as error:
             log.warning("a continuation from %s cannot be read: %s", key[0], error.reason)
 
@@ -131,12 +131,15 @@ class Server:
             services=self._services, routes=self._routes, principal=principal, codec=answers.codec, write=answers.write
         )
         session.features = frozenset({"json-rows"})
-        running = _Running(link, session)
+        running = _Running(
+            link, session, anyio.CancelScope(deadline=anyio.current_time() + _seconds(message.deadline_ms))
+        )
         with self._noted((link.peer.id, message.request_id), running), running.scope:
-            with anyio.move_on_after(_seconds(message.deadline_ms)):
-                async with session:
-                    session.receive(message.memql_envelope)
-                    await session.wait_idle()
+            try:
+                await session.answer(message.memql_envelope)
+            except BadFrameError as error:
+                answers.ended = True
+                self._refuse(link, message.request_id, MemqlError(Code.INVALID_ARGUMENT, error.reason))
         if not answers.ended:
             # Cancelled, or answered without a word: the asking side must not wait for more.
             await answers.end()
@@ -155,7 +158,7 @@ class Server:
 
     def _refuse(self, link: Link, request_id: str, error: MemqlError) -> None:
         coded(error)
-        frame = encode_server("1", "", _QUERY_ERROR, bytes(query_error(request_id, error)))
+        frame = encode_server("1", "", _QUERY_ERROR, message_bytes(query_error(request_id, error)))
         try:
             link.post(SiForwardResponse(request_id=request_id, memql_server_msg=frame, done=True))
         except MemqlError as full:

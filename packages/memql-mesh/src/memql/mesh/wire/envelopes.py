@@ -10,6 +10,7 @@ import betterproto2
 
 from memql.mesh.wire.messages import NodeClientMessage, NodeServerMessage
 from memql.wire.frames import Frame, decode_frame, encode_entries
+from memql.wire.generated import message_bytes
 from memql.wire.payloads import PayloadTable
 from memql.wire.protobuf import bytes_field, text_field
 
@@ -53,6 +54,6 @@ def encode(
             text_field(1, message_id),
             text_field(2, correlate_to),
             *encode_entries(metadata or {}),
-            bytes_field(number, bytes(message)),
+            bytes_field(number, message_bytes(message)),
         )
     )
