@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 import anyio
@@ -8,18 +8,22 @@ import pytest
 from psycopg import AsyncConnection
 
 from memql.events import Event
+from memql.events.graph_events import graph_events
 from memql.events.horizon import Beginning
 from memql.events.log import EventLog
+from memql.events.masking import SecretMask
 from memql.events.outbox import Outbox
 from memql.graph.database import Connection, Database
 from memql.graph.embedded import EmbeddedServer
 from memql.graph.log import NewVersion, append
+from memql.lang.catalog import Catalog
+from memql.lang.loader import Sources, load_tree, read_sources
 
 pytestmark = pytest.mark.anyio
 
-
-def shown(concept: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    return payload
+TREE = load_tree(
+    read_sources().over(Sources({"lab/concepts.memql": "@rowAuthz(public)\nconcept safe { pin string @secret }"}))
+).require()
 
 
 def version(short: str, **members: object) -> NewVersion:
@@ -43,7 +47,7 @@ async def settles(source: EventLog | Outbox, upto: int) -> int:
 
 
 async def test_a_version_is_read_as_the_events_its_writer_published(database: Database) -> None:
-    log = EventLog(database, shown)
+    log = EventLog(database)
     await append(database, version("a", payload={"status": "open", "id": "shadow"}))
     await append(database, version("a", payload={"status": "done"}, updated=True))
     await append(database, version("a", payload={"id": "v1:ops:job:a", "deleted": True}, deleted=True))
@@ -62,8 +66,44 @@ async def test_a_version_is_read_as_the_events_its_writer_published(database: Da
     assert deleted.log_seq == 3
 
 
+SAID: dict[str, Any] = {
+    "id": "shadow",
+    "createdAt": "then",
+    "payload": "own",
+    "status": "open",
+    "share": 1.5,
+    "count": 2**60,
+    "deep": {"list": [1, None, "ü", {"a": False}]},
+}
+
+
+@pytest.mark.parametrize("secret", [False, True])
+async def test_what_the_database_builds_is_what_the_writer_says(database: Database, secret: bool) -> None:
+    mask = SecretMask(lambda: TREE if secret else Catalog(version=""))
+    log = EventLog(database, mask)
+    await append(database, version("a", payload=SAID, concept="v1:lab:safe"))
+    second = await append(database, version("a", payload=SAID | {"pin": "1234"}, concept="v1:lab:safe", updated=True))
+    told = graph_events(
+        seq=2,
+        id="v1:ops:job:a",
+        concept="v1:lab:safe",
+        node_type="object",
+        actor="system:test",
+        created_at=second.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        timestamp=second.created_at,
+        payload=mask("v1:lab:safe", SAID | {"pin": "1234"}),
+        updated=True,
+        old_status="open",
+    )
+    read = (await log.read(0, await settles(log, 2), 10))[1:]
+    assert ("1234" in str(read[0].payload)) is not secret
+    for ours, theirs in zip(read, told, strict=True):
+        assert ours.payload == theirs.payload
+        assert ours.replace(body={}) == theirs.replace(body={})
+
+
 async def test_the_cause_of_an_automations_write_is_read_from_its_provenance(database: Database) -> None:
-    log = EventLog(database, shown)
+    log = EventLog(database)
     provenance = {"kind": "automation", "name": "b", "trigger": "t", "via": "a"}
     await append(database, version("a", provenance=provenance))
     (event,) = await log.read(0, await settles(log, 1), 10)
@@ -71,7 +111,7 @@ async def test_the_cause_of_an_automations_write_is_read_from_its_provenance(dat
 
 
 async def test_other_concepts_are_left_out_on_request(database: Database) -> None:
-    log = EventLog(database, shown)
+    log = EventLog(database)
     await append(database, version("a"))
     await append(database, version("x", id="v1:ops:visit:x", concept="v1:ops:visit"))
     upto = await settles(log, 2)
@@ -82,7 +122,7 @@ async def test_other_concepts_are_left_out_on_request(database: Database) -> Non
 
 
 async def test_a_position_is_not_settled_while_a_lower_number_may_still_commit(database: Database) -> None:
-    log = EventLog(database, shown)
+    log = EventLog(database)
     drawn, finish = anyio.Event(), anyio.Event()
 
     async def slow(connection: Connection) -> None:
@@ -103,7 +143,7 @@ async def test_a_position_is_not_settled_while_a_lower_number_may_still_commit(d
 
 async def test_a_transaction_that_draws_late_is_waited_for(database: Database) -> None:
     """Its id is older than that of a transaction that has already finished with a higher number."""
-    log = EventLog(database, shown)
+    log = EventLog(database)
     begun, draw = anyio.Event(), anyio.Event()
 
     async def late(connection: Connection) -> None:
@@ -125,7 +165,7 @@ async def test_a_transaction_of_another_database_holds_nothing_back(
     database: Database, dsn: str, postgres: EmbeddedServer
 ) -> None:
     """While one of this database does, however it compares with the other."""
-    log, other = EventLog(database, shown), EventLog(database, shown)
+    log, other = EventLog(database), EventLog(database)
     async with await AsyncConnection.connect(postgres.dsn) as elsewhere:
         await elsewhere.execute("SELECT pg_current_xact_id()")
         await append(database, version("a"))
@@ -139,7 +179,7 @@ async def test_a_transaction_of_another_database_holds_nothing_back(
 
 
 async def test_an_idle_log_costs_no_transaction_ids(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = EventLog(database, shown)
+    log = EventLog(database)
     await append(database, version("a"))
     await settles(log, 1)
     asked: list[str] = []
@@ -157,7 +197,7 @@ async def test_an_idle_log_costs_no_transaction_ids(database: Database, monkeypa
 
 
 async def test_a_reader_is_given_only_what_committed_after_it_began(database: Database) -> None:
-    log = EventLog(database, shown)
+    log = EventLog(database)
     drawn, finish = anyio.Event(), anyio.Event()
 
     async def slow(connection: Connection) -> None:

@@ -33,7 +33,7 @@ class Store:
     def __init__(self, database: Database, services: Services) -> None:
         self.database = database
         self.bus = services.bus
-        self.log = EventLog(database, lambda concept, payload: payload)
+        self.log = EventLog(database)
 
     async def write(self, short: str, *, concept: str = "v1:ops:job", publish: bool = True, **members: Any) -> Written:
         version = self.version(short, concept, **members)

@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from memql.events.event import Event
-from memql.events.graph_events import graph_events
+from memql.events.graph_events import event_id, event_said, heading
 from memql.events.horizon import Beginning, Horizon
-from memql.events.masking import Mask
+from memql.events.masking import SecretMask
 from memql.graph.database import Database
 
 __all__ = ["EventLog"]
 
+# PostgreSQL builds what an event says, as its writer did; most readers hand it on or pass over it unread.
 _READ = """
-SELECT n.seq, n.id, n.concept, n.type, n.created_by, n.created_at, n.payload::text, n.provenance::text,
-       n.deleted, n.updated,
+SELECT n.seq, n.concept, n.created_by, round(date_part('epoch', n.created_at) * 1000000)::bigint, n.deleted, n.updated,
+       CASE WHEN n.provenance ->> 'kind' = 'automation' THEN
+           concat_ws('>', nullif(n.provenance ->> 'via', ''), nullif(n.provenance ->> 'name', ''))
+       END,
+       said.body::text,
        CASE WHEN n.updated THEN (
-           SELECT (before.payload -> 'status')::text FROM memory_nodes AS before
-           WHERE before.id = n.id AND before.created_at < n.created_at ORDER BY before.created_at DESC LIMIT 1
+           SELECT (said.body || jsonb_build_object('oldStatus', old.status))::text
+           FROM (
+               SELECT before.payload -> 'status' AS status FROM memory_nodes AS before
+               WHERE before.id = n.id AND before.created_at < n.created_at ORDER BY before.created_at DESC LIMIT 1
+           ) AS old
+           WHERE jsonb_typeof(old.status) <> 'null'
        ) END
 FROM memory_nodes AS n
+CROSS JOIN LATERAL (
+    SELECT n.payload || jsonb_build_object(
+        'id', n.id, 'nodeId', n.id, 'concept', n.concept, 'actor', n.created_by, 'nodeType', n.type,
+        'createdAt', memql_moment(n.created_at), 'payload', n.payload
+    ) AS body
+) AS said
 WHERE n.seq > %s AND n.seq <= %s"""
 _OF_CONCEPTS = " AND n.concept = ANY (%s)"
 _SINCE = " AND NOT (n.seq <= %s AND pg_visible_in_snapshot(n.xid, %s::pg_snapshot))"
 _IN_ORDER = " ORDER BY n.seq LIMIT %s"
 
-_decode = msgspec.json.decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class EventLog:
     """Graph events in log order; rows of secret concepts are never among them.
 
-    :param mask: hides the values of ``@secret`` fields, as the writer of a row does before it publishes.
+    :param mask: hides the values of ``@secret`` fields, as the writer of a row does before it publishes; None for a log
+        without any.
     """
 
-    def __init__(self, database: Database, mask: Mask) -> None:
+    def __init__(self, database: Database, mask: SecretMask | None = None) -> None:
         self._database = database
         self._mask = mask
         self.horizon = Horizon(database, "memory_seq")
@@ -87,30 +101,37 @@ class EventLog:
         return events
 
 
-def _events(row: Sequence[Any], mask: Mask) -> tuple[Event, ...]:
-    seq, node_id, concept, node_type, actor, created_at, payload, provenance, deleted, updated, status = row
-    return graph_events(
-        seq=seq,
-        id=node_id,
+def _events(row: Sequence[Any], mask: SecretMask | None) -> Iterator[Event]:
+    seq, concept, actor, micros, deleted, updated, cause, said, changed = row
+    hidden = mask if mask is not None and mask.hides(concept) else None
+
+    def event(action: str, body: str) -> Event:
+        topic, kind = heading(action, concept)
+        return Event(
+            id=event_id(seq, action),
+            topic=topic,
+            body=body.encode() if hidden is None else _masked(hidden, concept, body),
+            kind=kind,
+            micros=micros,
+            actor=actor,
+            log_seq=seq,
+            cause=cause or "",
+        )
+
+    yield event("deleted" if deleted else "created", said)
+    if updated and not deleted:
+        yield event("updated", said if changed is None else changed)
+
+
+def _masked(mask: SecretMask, concept: str, body: str) -> dict[str, Any]:
+    """What an event says, without secrets: of the row's members and of their flattened copies."""
+    said = _decode(body)
+    shown = event_said(
+        mask(concept, said["payload"]),
+        id=said["id"],
         concept=concept,
-        node_type=node_type,
-        actor=actor,
-        created_at=_instant(created_at),
-        timestamp=created_at,
-        payload=mask(concept, _decode(payload)),
-        deleted=deleted,
-        updated=updated,
-        old_status=None if status is None else _decode(status),
-        cause=_cause(_decode(provenance)),
+        actor=said["actor"],
+        node_type=said["nodeType"],
+        created_at=said["createdAt"],
     )
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _cause(provenance: Mapping[str, Any]) -> str:
-    """The automations that led to a row, outermost first: what its provenance keeps of them."""
-    if provenance.get("kind") != "automation":
-        return ""
-    return ">".join(part for part in (provenance.get("via"), provenance.get("name")) if part)
+    return {**said, **shown}

@@ -56,6 +56,11 @@ class SecretMask:
         found = self._catalog().concepts.get(concept)
         return payload if found is None else self._mask_of(found)(payload)
 
+    def hides(self, concept: str) -> bool:
+        """Whether anything in rows of a concept is secret."""
+        found = self._catalog().concepts.get(concept)
+        return found is not None and bool(self._mask_of(found).paths)
+
     def _mask_of(self, concept: Concept) -> ConceptMask:
         known = self._masks.get(concept.key)
         if known is None or known[0] is not concept:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 from psycopg import AsyncConnection
 
 from memql.errors import Code, MemqlError
@@ -89,7 +88,7 @@ def _event(row: Sequence[Any]) -> Event:
         id=event_id,
         topic=topic,
         kind=kind,
-        body=msgspec.json.decode(payload),
+        body=payload.encode(),
         micros=to_micros(created_at),
         actor=actor,
         cause=cause,

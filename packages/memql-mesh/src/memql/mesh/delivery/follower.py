@@ -9,10 +9,11 @@ event of this very node is committed before it is published, so the database may
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import anyio
@@ -36,6 +37,7 @@ _MOST_HELD: Final = 20_000
 _MANY_SEEN: Final = 4096
 _BEAT: Final = 600.0
 _SHORTEST_PAUSE: Final = 0.02
+_SLICE: Final = 32
 
 
 class _Held(NamedTuple):
@@ -44,6 +46,14 @@ class _Held(NamedTuple):
     found: float
     position: int
     event: Event
+
+
+class _Page(NamedTuple):
+    """What stands at some positions."""
+
+    after: int
+    upto: int
+    found: Sequence[tuple[int, Event]]
 
 
 class Follower:
@@ -67,12 +77,14 @@ class Follower:
         self.source = source
         self.delivered = 0
         """How many events came from here and no other way."""
+        self._counted = 0
         self._cursors = cursors
         self._options = options
         self._deliver = deliver
         self._known = known
         self._clock = clock
         self._read_upto = 0
+        self._ahead: _Page | None = None
         self._begun_at = 0
         self._saved = 0
         self._saved_at = float("-inf")
@@ -151,6 +163,8 @@ class Follower:
             more = await self._read(settled)
         self._release()
         self._note_progress(settled, as_of)
+        metrics.events_from_log.labels(self.source.name).inc(self.delivered - self._counted)
+        self._counted = self.delivered
         return more
 
     async def save(self) -> None:
@@ -168,14 +182,40 @@ class Follower:
         after, batch = self._read_upto, self._options.read_batch
         if self._since is not None and self._since.upto <= after:
             self._since = None
-        upto = min(settled, after + MOST_POSITIONS)
-        found = await self.source.read(after, upto, batch, self._since)
+        page = await self._page(after, min(settled, after + MOST_POSITIONS))
+        full = len({position for position, _ in page.found}) >= batch
+        last = page.found[-1][0] if full else page.upto
+        async with anyio.create_task_group() as tasks:
+            if full:
+                # While this page is published, PostgreSQL builds the next one.
+                tasks.start_soon(self._read_ahead, last, min(settled, last + MOST_POSITIONS), name="mesh: read ahead")
+            await self._take_all(page.found)
+        self._read_upto = last
+        return full or page.upto < settled
+
+    async def _page(self, after: int, upto: int) -> _Page:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.after == after:
+            return ahead
+        return _Page(after, upto, await self.source.read(after, upto, self._options.read_batch, self._since))
+
+    async def _read_ahead(self, after: int, upto: int) -> None:
+        try:
+            self._ahead = await self._page(after, upto)
+        except MemqlError as error:
+            log.debug("the %s could not be read ahead: %s", self.source.name, error)
+
+    async def _take_all(self, found: Sequence[tuple[int, Event]]) -> None:
         now = self._clock()
-        for position, event in found:
+        last = 0
+        for number, (position, event) in enumerate(found, 1):
+            if position != last:
+                # All that stands at the positions before has been taken.
+                self._read_upto, last = max(self._read_upto, last), position
             self._take(position, event, now)
-        full = len({position for position, _ in found}) >= batch
-        self._read_upto = found[-1][0] if full else upto
-        return full or upto < settled
+            if number % _SLICE == 0:
+                # What happens now must not wait for what happened then.
+                await asyncio.sleep(0)
 
     def _take(self, position: int, event: Event, now: float) -> None:
         if self._seen.pop(event.id, None) is not None or self._known(event.id):
@@ -209,7 +249,6 @@ class Follower:
         event.origin = FROM_LOG
         if self._deliver(event):
             self.delivered += 1
-            metrics.events_from_log.labels(self.source.name).inc()
 
     def _note_progress(self, settled: int, as_of: float) -> None:
         if self.position >= settled:
