@@ -61,7 +61,7 @@ class Node:
         )
         self.bridge.saw = lambda event_id, _: self.told.append(event_id)
         self.demand.changed = self.bridge.changed
-        self.taps = [self.bus.tap(self.bridge.publish, local_only=True), self.bus.tap(self._note)]
+        self.taps = [self.bus.tap(self.bridge.publish, remote=False), self.bus.tap(self._note)]
         for tap in self.taps:
             tap.__enter__()
 

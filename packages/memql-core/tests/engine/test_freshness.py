@@ -143,7 +143,7 @@ async def test_an_event_from_another_node_evicts_at_once(database: Database, tre
     mine, theirs = engine_on(database, tree), engine_on(database, tree)
     async with followed(mine, database, poll_seconds=60.0) as freshness:
         bus = Bus()
-        with bus.tap(freshness.heard):
+        with bus.tap(freshness.heard, local=False, root="graph"):
             await write(theirs)
             bus.publish(Event(id="1", topic="graph.node.created.v1:lab:other", body={}, origin="node-2"))
             bus.publish(Event(id="2", topic="graph.node.created.v1:lab:note", body={}))

@@ -161,16 +161,24 @@ async def test_a_tap_sees_every_event_as_it_is_published() -> None:
     assert seen == ["a.b:1"]
 
 
-async def test_a_local_tap_leaves_out_what_other_nodes_published() -> None:
+async def test_a_tap_hears_what_it_was_laid_for() -> None:
     bus = Bus()
     everything: list[Event] = []
     local: list[Event] = []
-    with bus.tap(everything.append), bus.tap(local.append, local_only=True):
+    remote_a: list[Event] = []
+    with (
+        bus.tap(everything.append),
+        bus.tap(local.append, remote=False),
+        bus.tap(remote_a.append, local=False, root="a"),
+    ):
         bus.publish(event("a.b", 1))
         bus.publish(event("a.b", 2).replace(origin="n2"))
         bus.publish_remote([event("a.b", 3).replace(origin="n2"), event("c.d", 4).replace(origin="n2")])
     assert [one.id for one in everything] == ["a.b:1", "a.b:2", "a.b:3", "c.d:4"]
     assert [one.id for one in local] == ["a.b:1"]
+    assert [one.id for one in remote_a] == ["a.b:2", "a.b:3"]
+    bus.publish(event("a.b", 5))
+    assert len(everything) == 4, "the taps are gone"
 
 
 @given(st.lists(st.sampled_from(["a.x", "a.y", "b.x"]), max_size=60), st.integers(1, 20), st.integers(1, 7))

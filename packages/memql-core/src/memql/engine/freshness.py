@@ -58,8 +58,8 @@ class Freshness:
         self._counts: Mapping[str, int] = {}
 
     def heard(self, event: Event) -> None:
-        """An event was published here; one of another node's write evicts what was read from its concept."""
-        if event.is_remote and event.topic.startswith(_GRAPH):
+        """An event of another node was published here: a write evicts what was read from its concept."""
+        if event.topic.startswith(_GRAPH):
             self._cache.evict(event.topic.removeprefix(_GRAPH).partition(".")[2])
 
     async def run(self) -> None:

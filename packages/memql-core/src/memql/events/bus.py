@@ -127,7 +127,13 @@ class Subscription:
 
     def take(self, limit: int) -> list[Delivery]:
         """What is queued now, at most ``limit``, without waiting."""
-        return [self._pop() for _ in range(min(limit, len(self._queue)))]
+        queue = self._queue
+        count = min(limit, len(queue))
+        if not count:
+            return []
+        first = self._pop()
+        last = self._last = first.seq + count - 1
+        return [first, *(Delivery(queue.popleft(), seq, False) for seq in range(first.seq + 1, last + 1))]
 
     def statistics(self) -> SubscriptionStatistics:
         """Counts of this subscription."""
@@ -180,16 +186,32 @@ class Subscription:
         return Delivery(self._queue.popleft(), seq, gap)
 
 
+class _Tap(NamedTuple):
+    """Who is told as events are published, and of which."""
+
+    listener: Callable[[Event], None]
+    local: bool
+    remote: bool
+    root: str | None
+
+
+class _Reach(NamedTuple):
+    """Whom the events of a topic reach."""
+
+    subscriptions: tuple[Subscription, ...]
+    local_taps: tuple[Callable[[Event], None], ...]
+    remote_taps: tuple[Callable[[Event], None], ...]
+
+
 class Bus:
     """Events of one process, to whoever subscribed to their topic."""
 
     def __init__(self) -> None:
         """An open bus without subscriptions."""
         self._by_root: dict[str | None, list[Subscription]] = {}
-        self._by_topic: dict[str, tuple[Subscription, ...]] = {}
-        self._demanded_by_topic: dict[str, tuple[Subscription, ...]] = {}
-        self._taps: list[Callable[[Event], None]] = []
-        self._local_taps: list[Callable[[Event], None]] = []
+        self._by_topic: dict[str, _Reach] = {}
+        self._demanded_by_topic: dict[str, _Reach] = {}
+        self._taps: list[_Tap] = []
         self._demand: Counter[str] = Counter()
         self._demand_listeners: list[Callable[[], None]] = []
         self._live: dict[int, Subscription] = {}
@@ -203,46 +225,45 @@ class Bus:
         raises."""
         self._published += 1
         known = self._demanded_by_topic if event.demanded else self._by_topic
-        targets = known.get(event.topic)
-        if targets is None:
-            targets = self._targets(event.topic, known)
-        self._delivered += len(targets)
-        for subscription in targets:
+        reach = known.get(event.topic) or self._find_reach(event.topic, known)
+        self._delivered += len(reach.subscriptions)
+        for subscription in reach.subscriptions:
             subscription._offer(event)
-        for tap in self._taps:
-            tap(event)
-        if not event.origin:
-            for tap in self._local_taps:
-                tap(event)
+        for listen in reach.remote_taps if event.origin else reach.local_taps:
+            listen(event)
 
     def publish_remote(self, events: Sequence[Event]) -> None:
         """Publish events that came from other nodes, in order: they come in batches, and mostly about one thing."""
         for (topic, demanded), run in groupby(events, key=_TOPIC_AND_DEMAND):
             together = list(run)
             known = self._demanded_by_topic if demanded else self._by_topic
-            targets = known.get(topic)
-            if targets is None:
-                targets = self._targets(topic, known)
+            reach = known.get(topic) or self._find_reach(topic, known)
             self._published += len(together)
-            self._delivered += len(targets) * len(together)
-            for subscription in targets:
+            self._delivered += len(reach.subscriptions) * len(together)
+            for subscription in reach.subscriptions:
                 subscription._offer_all(together)
-            for tap in self._taps:
+            for listen in reach.remote_taps:
                 for event in together:
-                    tap(event)
+                    listen(event)
 
     @contextmanager
-    def tap(self, listener: Callable[[Event], None], *, local_only: bool = False) -> Iterator[None]:
+    def tap(
+        self, listener: Callable[[Event], None], *, local: bool = True, remote: bool = True, root: str | None = None
+    ) -> Iterator[None]:
         """Hand every event to ``listener`` as it is published, while the block runs. It must not wait or raise.
 
-        :param local_only: leave out those of other nodes.
+        :param local: whether to hand over events of this node.
+        :param remote: whether to hand over those of others.
+        :param root: only events whose topic begins with that segment.
         """
-        taps = self._local_taps if local_only else self._taps
-        taps.append(listener)
+        tap = _Tap(listener, local, remote, root)
+        self._taps.append(tap)
+        self._forget_reaches()
         try:
             yield
         finally:
-            taps.remove(listener)
+            self._taps.remove(tap)
+            self._forget_reaches()
 
     def subscribe(
         self,
@@ -294,7 +315,7 @@ class Bus:
         self._live[id(subscription)] = subscription
         for root in _roots(subscription):
             self._by_root.setdefault(root, []).append(subscription)
-        self._forget_targets()
+        self._forget_reaches()
         if subscription.demands:
             self._change_demand(subscription, 1)
 
@@ -307,7 +328,7 @@ class Bus:
             others.remove(subscription)
             if not others:
                 del self._by_root[root]
-        self._forget_targets()
+        self._forget_reaches()
         if subscription.demands:
             self._change_demand(subscription, -1)
 
@@ -321,20 +342,26 @@ class Bus:
             for listener in self._demand_listeners:
                 listener()
 
-    def _forget_targets(self) -> None:
+    def _forget_reaches(self) -> None:
         self._by_topic.clear()
         self._demanded_by_topic.clear()
 
-    def _targets(self, topic: str, known: dict[str, tuple[Subscription, ...]]) -> tuple[Subscription, ...]:
-        """The subscriptions to a topic, kept in ``known``."""
-        near = {*self._by_root.get(root_of(topic), ()), *self._by_root.get(None, ())}
+    def _find_reach(self, topic: str, known: dict[str, _Reach]) -> _Reach:
+        """Whom a topic's events reach, kept in ``known``."""
+        root = root_of(topic)
+        near = {*self._by_root.get(root, ()), *self._by_root.get(None, ())}
         if known is self._demanded_by_topic:
             near = {one for one in near if one.takes_demanded}
-        found = tuple(one for one in self._live.values() if one in near and any(p.matches(topic) for p in one.patterns))
+        taps = [tap for tap in self._taps if tap.root in (None, root)]
+        reach = _Reach(
+            tuple(one for one in self._live.values() if one in near and any(p.matches(topic) for p in one.patterns)),
+            tuple(tap.listener for tap in taps if tap.local),
+            tuple(tap.listener for tap in taps if tap.remote),
+        )
         if len(known) >= _CACHED_TOPICS:
             known.clear()
-        known[topic] = found
-        return found
+        known[topic] = reach
+        return reach
 
 
 def _roots(subscription: Subscription) -> set[str | None]:

@@ -234,7 +234,7 @@ async def _open_engine(
             "embedding": settings.default_embedding_provider,
         },
     )
-    stack.enter_context(bus.tap(engine.freshness.heard))
+    stack.enter_context(bus.tap(engine.freshness.heard, local=False, root="graph"))
     await Seeder(engine.writer, database, catalog).apply()
     automations = Automations(
         database=database,

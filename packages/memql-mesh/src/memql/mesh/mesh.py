@@ -171,7 +171,7 @@ class Mesh:
 
     async def run(self) -> None:
         """Everything, until cancelled."""
-        with self.node.bus.tap(self.bridge.publish, local_only=True):
+        with self.node.bus.tap(self.bridge.publish, remote=False):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.switchboard.keep_beating, name="mesh: heartbeats")
                 tasks.start_soon(self.registry.run, name="mesh: registry")
