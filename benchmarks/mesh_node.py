@@ -199,7 +199,7 @@ async def main(node_type: str) -> None:
         async def obey(words: list[str]) -> None:
             print(await getattr(driver, words[0])(*words[1:]), flush=True)
 
-        print("ready", node.identity.address, flush=True)
+        print("ready", node.server.grpc_address, flush=True)
         while line := await to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             tasks.start_soon(obey, line.split())
         tasks.cancel_scope.cancel()
