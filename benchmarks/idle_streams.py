@@ -1,4 +1,4 @@
-"""Idle streams of clients, on the whole system in one process and on a hub: memory each, against a raw grpc.aio stream."""
+"""Idle streams of clients on the whole system in one process and on a hub: memory each, against grpc.aio alone."""
 
 from __future__ import annotations
 

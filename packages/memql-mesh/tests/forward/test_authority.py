@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from memql.auth import Actor, local_owner, machine, operator, person, system
 from memql.auth.surfaces import CredentialKind
 from memql.errors import Code, MemqlError
-from memql.mesh.forward.authority import authority_of, claims_of, principal_of
-from memql.mesh.wire.messages import ForwardedAuthority, PrincipalKind
+from memql.mesh.forward.authority import Sayings, authority_of, claims_of, principal_of, principal_said
+from memql.mesh.wire.forwards import ForwardFrame
+from memql.mesh.wire.messages import ForwardedAuthority, PrincipalKind, SiForwardRequest
 from memql.server.ports import NodeIdentity, Principal
+from memql.wire.protobuf import MalformedMessageError, bytes_field
 
 BFF = NodeIdentity(id="bff-1", type="bff")
 ADA = Principal(
@@ -156,3 +158,67 @@ def test_a_role_never_rises_above_its_ceiling(role: str, ceiling: str) -> None:
     else:
         assert again.actor.role == role
         assert not ceiling or RANKED.index(role) <= RANKED.index(ceiling)
+
+
+# --- as bytes --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_said_of_a_caller_is_who_acts_over_there() -> None:
+    said = Sayings(BFF).of(ADA)
+    assert principal_said(said, "bff-1") == taken(sent())
+    with pytest.raises(MemqlError) as refused:
+        principal_said(said, "bff-2")
+    assert refused.value.code is Code.FORBIDDEN
+
+
+def test_a_caller_is_described_once_a_second() -> None:
+    now = [1000.2]
+    sayings = Sayings(BFF, clock=lambda: now[0])
+    first = sayings.of(ADA)
+    assert sayings.of(ADA) is first
+    assert sayings.of(replace(ADA, given_name="Augusta")) != first
+    now[0] = 1001.0
+    assert sayings.of(ADA) is not first
+
+
+def test_a_credential_that_expires_after_it_was_remembered_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Sayings(BFF).of(ADA)
+    principal_said(said, "bff-1")
+    later = time.time() + 3700
+    monkeypatch.setattr("memql.mesh.forward.authority.time.time", lambda: later)
+    with pytest.raises(MemqlError) as refused:
+        principal_said(said, "bff-1")
+    assert refused.value.code is Code.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("said", [b"", b"\x2a\xff", bytes_field(5, b"\xff" * 9000)])
+def test_what_says_nothing_or_cannot_be_read_is_refused(said: bytes) -> None:
+    with pytest.raises(MemqlError) as refused:
+        principal_said(said, "bff-1")
+    assert refused.value.code in {Code.FORBIDDEN, Code.INVALID_ARGUMENT}
+
+
+@given(
+    st.builds(
+        SiForwardRequest,
+        request_id=st.text(max_size=8),
+        auth=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=3),
+        memql_envelope=st.binary(max_size=16),
+        authority=st.none() | st.just(sent()),
+        continuation=st.booleans(),
+        deadline_ms=st.integers(0, 2**40),
+    )
+)
+def test_a_forwarded_request_is_the_same_message_whoever_reads_and_writes_it(message: SiForwardRequest) -> None:
+    frame = ForwardFrame.decode(bytes(message))
+    assert SiForwardRequest.parse(frame.encode()) == message
+    assert (frame.request_id, frame.envelope) == (message.request_id, message.memql_envelope)
+    assert (frame.continuation, frame.deadline_ms) == (message.continuation, message.deadline_ms)
+
+
+@given(st.binary(max_size=64))
+def test_bytes_that_are_no_forwarded_request_are_malformed_and_nothing_else(data: bytes) -> None:
+    try:
+        ForwardFrame.decode(data)
+    except MalformedMessageError:
+        return

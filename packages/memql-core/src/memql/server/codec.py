@@ -12,6 +12,7 @@ from memql.server.replies import Payload, QueryReply, RelayedReply
 from memql.server.value_rows import to_message
 from memql.wire.frames import (
     EventFrame,
+    Frame,
     QueryRequest,
     RowsChunk,
     SuggestionFrame,
@@ -24,7 +25,7 @@ from memql.wire.messages import QueryResultChunk
 from memql.wire.payloads import SERVER
 from memql.wire.protobuf import MalformedMessageError
 
-__all__ = ["BadFrameError", "Codec", "ProtobufCodec", "Request"]
+__all__ = ["BadFrameError", "Codec", "ProtobufCodec", "Request", "request_of"]
 
 _EVENT = SERVER.by_name["event"].number
 _QUERY_RESULT = SERVER.by_name["query_result"].number
@@ -74,6 +75,21 @@ class Codec(Protocol):
         ...
 
 
+def request_of(frame: Frame) -> Request:
+    """The request that an opened envelope brings.
+
+    :raises BadFrameError: when its payload cannot be read.
+    """
+    if not frame.name:
+        return Request(frame.message_id, metadata=frame.metadata)
+    try:
+        query = frame.name == "execute_query"
+        message = QueryRequest.decode(frame.body) if query else frame.message()
+    except MalformedMessageError as error:
+        raise BadFrameError(f"the frame cannot be decoded: {error}", frame.message_id) from error
+    return Request(frame.message_id, frame.name, message, frame.metadata)
+
+
 class ProtobufCodec:
     """Binary protobuf, as gRPC carries it."""
 
@@ -81,17 +97,10 @@ class ProtobufCodec:
         """Open a frame; see :class:`Codec`."""
         if isinstance(data, str):
             raise BadFrameError("a text frame came where binary protobuf was expected")
-        message_id = ""
         try:
-            frame = decode_client(data)
-            message_id = frame.message_id
-            if not frame.name:
-                return Request(message_id, metadata=frame.metadata)
-            query = frame.name == "execute_query"
-            message = QueryRequest.decode(frame.body) if query else frame.message()
+            return request_of(decode_client(data))
         except MalformedMessageError as error:
-            raise BadFrameError(f"the frame cannot be decoded: {error}", message_id) from error
-        return Request(message_id, frame.name, message, frame.metadata)
+            raise BadFrameError(f"the frame cannot be decoded: {error}") from error
 
     def encode(
         self, next_id: Callable[[], str], correlate_to: str, payload: Payload, *, json_rows: bool

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
+from anyio.abc import TaskGroup
 
 from memql.auth import Actor
 from memql.errors import Code, MemqlError
@@ -143,8 +144,8 @@ class Session:
         self._routes = routes
         self._write = write
         self._lock = asyncio.Lock()
-        self._tasks = anyio.create_task_group()
-        self._requests = asyncio.TaskGroup()
+        self._tasks: TaskGroup
+        self._requests: asyncio.TaskGroup
         self._closing = False
         self._writer: asyncio.Task[Any] | None = None
         self._interrupted = False
@@ -154,6 +155,8 @@ class Session:
         self._numbers = count(1)
 
     async def __aenter__(self) -> Session:
+        self._tasks = anyio.create_task_group()
+        self._requests = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         await self._requests.__aenter__()
         return self
@@ -188,13 +191,14 @@ class Session:
         failure = MemqlError(Code.INVALID_ARGUMENT, error.reason)
         self.post(query_error(error.message_id, failure), error.message_id)
 
-    async def answer(self, data: bytes | str) -> None:
-        """Take one frame and return when it is answered: for sessions of a single request, which are not entered.
+    async def answer(self, request: Request, limit: float = MAX_TIMEOUT) -> None:
+        """Take one request and return when it is answered: for sessions of a single one, which are not entered.
 
-        :raises BadFrameError: when it cannot be read.
+        :param limit: seconds it may take at most, whatever it asks for.
         """
-        begun = self._begin(self.codec.decode(data))
+        begun = self._begin(request)
         if isinstance(begun, Call):
+            begun.timeout = min(begun.timeout or limit, limit)
             await self._run(begun)
         elif begun is not None:
             await self.send(*begun)

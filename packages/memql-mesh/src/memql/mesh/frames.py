@@ -42,6 +42,7 @@ class FrameTable:
 
     def __init__(self) -> None:
         self._takers: dict[type[betterproto2.Message], Taker] = {}
+        self._body_takers: dict[str, Taker] = {}
 
     def add(self, takers: dict[type[betterproto2.Message], Taker]) -> None:
         """Add takers.
@@ -53,6 +54,15 @@ class FrameTable:
                 raise ValueError(f"{kind.__name__} has a taker already")
             self._takers[kind] = taker
 
+    def add_body(self, name: str, taker: Taker) -> None:
+        """Add a taker for a payload that is not read as a message first: it gets the bytes.
+
+        :raises ValueError: when the payload has one already.
+        """
+        if name in self._body_takers:
+            raise ValueError(f"{name} has a taker already")
+        self._body_takers[name] = taker
+
     def receive(self, link: Link, frame: Frame) -> Awaitable[None] | None:
         """Hand an envelope to its taker. One that nobody takes is passed over: a later protocol may know more.
 
@@ -61,6 +71,8 @@ class FrameTable:
         if not frame.name:
             log.debug("%r sent an empty or unknown payload", link)
             return None
+        if (of_body := self._body_takers.get(frame.name)) is not None:
+            return of_body(link, frame.body)
         message = frame.message()
         taker = self._takers.get(type(message))
         if taker is None:

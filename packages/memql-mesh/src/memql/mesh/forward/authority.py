@@ -8,17 +8,20 @@ together is refused; there is no fallback.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from memql.auth import ROLE_RANK, Actor
 from memql.auth.surfaces import CredentialKind
 from memql.errors import Code, MemqlError
-from memql.mesh.wire.messages import ForwardedAuthority, PrincipalKind
+from memql.mesh.wire.messages import ForwardedAuthority, PrincipalKind, SiForwardRequest
 from memql.server.ports import NodeIdentity, Principal
+from memql.wire.generated import message_bytes, parse_message
+from memql.wire.protobuf import MalformedMessageError
 
-__all__ = ["authority_of", "claims_of", "principal_of"]
+__all__ = ["Sayings", "authority_of", "claims_of", "principal_of", "principal_said"]
 
 _VERSION: Final = "v1"
 _SYSTEM: Final = "system"
@@ -39,6 +42,7 @@ _CLASSES: Final = frozenset(
     }
 )
 _ROLES: Final = frozenset({"owner", "admin", "developer", "writer", "reader", "guest", *_CLASSES}) - {_SYSTEM}
+_REMEMBERED_BYTES: Final = 4096
 _LEEWAY: Final = 30.0
 """Seconds by which the clocks of two nodes may differ."""
 
@@ -79,6 +83,50 @@ def claims_of(principal: Principal) -> dict[str, str]:
     return {name: value for name, value in claims.items() if value}
 
 
+class Sayings:
+    """What this node says of callers, as bytes of a forwarded request: the same caller mostly asks again at once."""
+
+    def __init__(self, own: NodeIdentity, *, clock: Callable[[], float] = time.time) -> None:
+        self._own = own
+        self._clock = clock
+        self._second = 0
+        self._said: dict[int, tuple[Principal, bytes]] = {}
+
+    def of(self, principal: Principal) -> bytes:
+        """The attribution and the authority, asserted in this second."""
+        if (second := int(self._clock())) != self._second:
+            self._second = second
+            self._said.clear()
+        known = self._said.get(id(principal))
+        if known is not None:
+            return known[1]
+        said = message_bytes(SiForwardRequest(auth=claims_of(principal), authority=authority_of(principal, self._own)))
+        # The principal is kept beside what is said of it, so that its id is no other's meanwhile.
+        self._said[id(principal)] = principal, said
+        return said
+
+
+def principal_said(said: bytes, peer_id: str) -> Principal:
+    """Who a forwarded request acts for, from what it says: :func:`principal_of` for bytes.
+
+    :raises MemqlError: as there; ``INVALID_ARGUMENT`` for bytes that say nothing.
+    """
+    resolve = _resolved if len(said) <= _REMEMBERED_BYTES else _resolved.__wrapped__
+    principal = resolve(said, peer_id)
+    _check_expiry(0 if principal.expires_at is None else int(principal.expires_at.timestamp()))
+    return principal
+
+
+@lru_cache(maxsize=1024)
+def _resolved(said: bytes, peer_id: str) -> Principal:
+    try:
+        message = parse_message(SiForwardRequest, said)
+    except MalformedMessageError as error:
+        raise MemqlError(Code.INVALID_ARGUMENT, f"the forwarded authority cannot be read: {error}") from error
+    assert isinstance(message, SiForwardRequest)
+    return principal_of(message.authority, message.auth, peer_id)
+
+
 def principal_of(authority: ForwardedAuthority | None, claims: Mapping[str, str], peer_id: str) -> Principal:
     """Who a forwarded request acts for.
 
@@ -90,8 +138,7 @@ def principal_of(authority: ForwardedAuthority | None, claims: Mapping[str, str]
     if authority is None:
         raise _refused("it says on nobody's behalf; this node takes no claims instead")
     _check(authority, claims, peer_id)
-    if authority.expires_at_unix and authority.expires_at_unix + _LEEWAY < time.time():
-        raise MemqlError(Code.UNAUTHENTICATED, "the forwarded request: the caller's credential has expired")
+    _check_expiry(authority.expires_at_unix)
     system = authority.principal_kind is PrincipalKind.SYSTEM
     expires = authority.expires_at_unix
     return Principal(
@@ -102,6 +149,11 @@ def principal_of(authority: ForwardedAuthority | None, claims: Mapping[str, str]
         family_name=authority.last_name,
         role_ceiling=authority.role_ceiling,
     )
+
+
+def _check_expiry(expires_at: int) -> None:
+    if expires_at and expires_at + _LEEWAY < time.time():
+        raise MemqlError(Code.UNAUTHENTICATED, "the forwarded request: the caller's credential has expired")
 
 
 def _actor(authority: ForwardedAuthority, *, system: bool) -> Actor:

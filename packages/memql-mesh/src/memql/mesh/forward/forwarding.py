@@ -30,7 +30,6 @@ from memql.mesh.wire.messages import (
     QueryForward,
     QueryResponse,
     SiForwardCancel,
-    SiForwardRequest,
     SiForwardResponse,
     SpawnRequest,
 )
@@ -77,9 +76,8 @@ class Forwarding:
         return len(self.server)
 
     def takers(self) -> dict[type[betterproto2.Message], Taker]:
-        """What becomes of the messages of this family."""
+        """What becomes of the messages of this family; those of ``server`` come as bytes."""
         return {
-            SiForwardRequest: self.server.request,
             SiForwardCancel: self.server.cancel,
             SiForwardResponse: self._answered,
             QueryForward: self.queries.asked,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CONTINUATIONS", "OPENERS", "REPEATABLE", "TERMINAL"]
+__all__ = ["CONTINUATIONS", "OPENERS", "REPEATABLE", "REQUEST", "TERMINAL"]
+
+REQUEST: Final = "si_forward_request"
+"""What carries them."""
 
 OPENERS: Final = frozenset(
     {

@@ -10,12 +10,13 @@ import anyio
 
 from memql.errors import Code, MemqlError
 from memql.mesh import metrics
-from memql.mesh.forward.authority import authority_of, claims_of
+from memql.mesh.forward.authority import Sayings
 from memql.mesh.forward.choice import Chooser
 from memql.mesh.forward.inflight import Entry, InFlight
-from memql.mesh.forward.payloads import REPEATABLE, TERMINAL
+from memql.mesh.forward.payloads import REPEATABLE, REQUEST, TERMINAL
 from memql.mesh.links.link import Link
-from memql.mesh.wire.messages import SiForwardCancel, SiForwardRequest, SiForwardResponse
+from memql.mesh.wire.forwards import ForwardFrame
+from memql.mesh.wire.messages import SiForwardCancel, SiForwardResponse
 from memql.server.ports import NodeIdentity, Principal
 from memql.wire.frames import Frame, decode_server, encode_client
 from memql.wire.payloads import CLIENT
@@ -38,7 +39,7 @@ class Requester:
     """The asking side of one node."""
 
     def __init__(self, own: NodeIdentity, inflight: InFlight, chooser: Chooser) -> None:
-        self._own = own
+        self._sayings = Sayings(own)
         self._inflight = inflight
         self._chooser = chooser
 
@@ -68,24 +69,22 @@ class Requester:
     def _asked(self, task: Task, link: Link) -> Iterator[Asked]:
         request_id = self._inflight.new_id()
         with self._inflight.opened(request_id, link, _cancel) as entry:
-            link.post(self._request(request_id, task))
+            link.post_body(REQUEST, self._request(request_id, task))
             asked = Asked(entry)
             try:
                 yield asked
             finally:
                 metrics.forwarded(task.name, asked.outcome)
 
-    def _request(self, request_id: str, task: Task) -> SiForwardRequest:
+    def _request(self, request_id: str, task: Task) -> bytes:
         milliseconds = max(1, int(task.timeout * 1000))
         number = CLIENT.by_name[task.name].number
-        metadata = {"timeout_ms": str(milliseconds)}
-        return SiForwardRequest(
+        return ForwardFrame(
             request_id=request_id,
-            auth=claims_of(task.principal),
-            memql_envelope=encode_client(task.message_id, number, task.body, metadata),
-            authority=authority_of(task.principal, self._own),
+            envelope=encode_client(task.message_id, number, task.body, {"timeout_ms": str(milliseconds)}),
+            said=self._sayings.of(task.principal),
             deadline_ms=milliseconds,
-        )
+        ).encode()
 
 
 class Asked:
@@ -120,8 +119,8 @@ class Asked:
         :raises MemqlError: ``UNAVAILABLE`` when the stream has ended: it cannot go on elsewhere.
         """
         envelope = encode_client("", CLIENT.by_name[name].number, body)
-        request = SiForwardRequest(request_id=self._entry.request_id, memql_envelope=envelope, continuation=True)
-        self._entry.link.post(request)
+        frame = ForwardFrame(request_id=self._entry.request_id, envelope=envelope, continuation=True)
+        self._entry.link.post_body(REQUEST, frame.encode())
 
     def _noted(self, frame: Frame) -> Frame:
         if frame.name in TERMINAL:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 
 from memql.errors import Code, MemqlError
 from memql.mesh import metrics
-from memql.mesh.forward.authority import principal_of
+from memql.mesh.forward.authority import principal_said
 from memql.mesh.forward.payloads import CONTINUATIONS, OPENERS, TERMINAL
 from memql.mesh.links.link import Link
 from memql.mesh.tasks import Start
-from memql.mesh.wire.messages import SiForwardCancel, SiForwardRequest, SiForwardResponse
-from memql.server.codec import BadFrameError, ProtobufCodec
+from memql.mesh.wire.forwards import ForwardFrame
+from memql.mesh.wire.messages import SiForwardCancel, SiForwardResponse
+from memql.server.codec import BadFrameError, ProtobufCodec, Request, request_of
 from memql.server.ports import Principal, Services
 from memql.server.replies import Payload, coded, query_error, wire_name
 from memql.server.routing import MAX_TIMEOUT, RouteTable
@@ -34,7 +35,8 @@ __all__ = ["Server"]
 
 log = logging.getLogger(__name__)
 
-_QUERY_ERROR = SERVER.by_name["query_error"].number
+_FEATURES: Final = frozenset({"json-rows"})
+_QUERY_ERROR: Final = SERVER.by_name["query_error"].number
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +45,13 @@ class _Running:
 
     link: Link
     session: Session
-    scope: anyio.CancelScope
+    answers: _Answers
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """End it early: nobody wants its answer any more."""
+        self.stopped = True
+        self.session.stop_all(Code.CANCELLED)
 
 
 class Server:
@@ -73,88 +81,94 @@ class Server:
 
     # --- what peers send --------------------------------------------------------------------------------------------
 
-    def request(self, link: Link, message: SiForwardRequest) -> Awaitable[None] | None:
-        """Take a request, or what belongs to one."""
-        if message.continuation:
-            return self._continue((link.peer.id, message.request_id), message)
+    def request(self, link: Link, body: bytes) -> Awaitable[None] | None:
+        """Take a request, or what belongs to one, as bytes of ``SIForwardRequest``.
+
+        :raises MalformedMessageError: when they are none.
+        """
+        forward = ForwardFrame.decode(body)
+        key = (link.peer.id, forward.request_id)
+        if forward.continuation:
+            return self._continue(key, forward)
         try:
-            name, principal = self._admit(link, message)
+            request, principal = self._admit(key, forward)
         except MemqlError as error:
-            self._refuse(link, message.request_id, error)
-        else:
-            self._start(self._serve, link, message, principal, name=name)
+            self._refuse(link, forward.request_id, error)
+            return None
+        running = self._running[key] = self._opened(link, forward.request_id, principal)
+        self._noted()
+        self._start(self._serve, key, running, request, _seconds(forward.deadline_ms), name=request.name)
         return None
 
     def cancel(self, link: Link, message: SiForwardCancel) -> None:
         """The asking side wants no answer any more."""
         running = self._running.get((link.peer.id, message.request_id))
         if running is not None:
-            running.scope.cancel()
+            running.stop()
 
     def lost(self, link: Link) -> None:
         """A stream has ended: nobody waits for what came over it."""
         for running in tuple(self._running.values()):
             if running.link is link:
-                running.scope.cancel()
+                running.stop()
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _admit(self, link: Link, message: SiForwardRequest) -> tuple[str, Principal]:
+    def _admit(self, key: tuple[str, str], forward: ForwardFrame) -> tuple[Request, Principal]:
+        peer_id, request_id = key
         if self.refusal is not None:
             raise self.refusal
-        if not message.request_id:
+        if not request_id:
             raise MemqlError(Code.INVALID_ARGUMENT, "a forwarded request needs a request id")
-        if (link.peer.id, message.request_id) in self._running:
-            raise MemqlError(Code.ALREADY_EXISTS, f"the request {message.request_id} runs here already")
-        name = _payload_name(message.memql_envelope)
-        if name not in OPENERS:
-            raise MemqlError(Code.UNIMPLEMENTED, f"{name or 'an unknown payload'} is not answered for other nodes")
-        if self._routes.get(name) is None:
-            raise MemqlError(Code.UNAVAILABLE, f"{name} is not answered by {self._services.identity.type} nodes")
-        return name, principal_of(message.authority, message.auth, link.peer.id)
+        if key in self._running:
+            raise MemqlError(Code.ALREADY_EXISTS, f"the request {request_id} runs here already")
+        request = _request(forward.envelope)
+        if request.name not in OPENERS:
+            raise MemqlError(
+                Code.UNIMPLEMENTED, f"{request.name or 'an unknown payload'} is not answered for other nodes"
+            )
+        if self._routes.get(request.name) is None:
+            raise MemqlError(
+                Code.UNAVAILABLE, f"{request.name} is not answered by {self._services.identity.type} nodes"
+            )
+        return request, principal_said(forward.said, peer_id)
 
-    async def _continue(self, key: tuple[str, str], message: SiForwardRequest) -> None:
-        running = self._running.get(key)
-        name = _payload_name(message.memql_envelope)
-        if running is None or name not in CONTINUATIONS:
-            # An answer would end a request that may still run; the asking side knows when its own has ended.
-            log.debug("%s belongs to no request that runs here", name or "an unknown payload")
-            return
-        try:
-            await running.session.answer(message.memql_envelope)
-        except BadFrameError as error:
-            log.warning("a continuation from %s cannot be read: %s", key[0], error.reason)
-
-    async def _serve(self, link: Link, message: SiForwardRequest, principal: Principal) -> None:
-        answers = _Answers(link, message.request_id)
+    def _opened(self, link: Link, request_id: str, principal: Principal) -> _Running:
+        answers = _Answers(link, request_id)
         session = Session(
             services=self._services, routes=self._routes, principal=principal, codec=answers.codec, write=answers.write
         )
-        session.features = frozenset({"json-rows"})
-        running = _Running(
-            link, session, anyio.CancelScope(deadline=anyio.current_time() + _seconds(message.deadline_ms))
-        )
-        with self._noted((link.peer.id, message.request_id), running), running.scope:
-            try:
-                await session.answer(message.memql_envelope)
-            except BadFrameError as error:
-                answers.ended = True
-                self._refuse(link, message.request_id, MemqlError(Code.INVALID_ARGUMENT, error.reason))
-        if not answers.ended:
-            # Cancelled, or answered without a word: the asking side must not wait for more.
-            await answers.end()
+        session.features = _FEATURES
+        return _Running(link, session, answers)
 
-    @contextmanager
-    def _noted(self, key: tuple[str, str], running: _Running) -> Iterator[None]:
-        self._running[key] = running
-        metrics.forwards_running.set(len(self._running))
+    async def _continue(self, key: tuple[str, str], forward: ForwardFrame) -> None:
+        running = self._running.get(key)
         try:
-            yield
+            request = _request(forward.envelope)
+        except MemqlError as error:
+            log.warning("a continuation from %s cannot be read: %s", key[0], error.message)
+            return
+        if running is None or request.name not in CONTINUATIONS:
+            # An answer would end a request that may still run; the asking side knows when its own has ended.
+            log.debug("%s belongs to no request that runs here", request.name or "an unknown payload")
+            return
+        await running.session.answer(request)
+
+    async def _serve(self, key: tuple[str, str], running: _Running, request: Request, limit: float) -> None:
+        try:
+            if not running.stopped:
+                await running.session.answer(request, limit)
+            if not running.answers.ended:
+                # Stopped, or answered without a word: the asking side must not wait for more.
+                await running.answers.end()
         finally:
             del self._running[key]
-            metrics.forwards_running.set(len(self._running))
-            if not self._running:
-                self._idle.set()
+            self._noted()
+
+    def _noted(self) -> None:
+        metrics.forwards_running.set(len(self._running))
+        if not self._running:
+            self._idle.set()
 
     def _refuse(self, link: Link, request_id: str, error: MemqlError) -> None:
         coded(error)
@@ -204,10 +218,10 @@ class _MarkingCodec(ProtobufCodec):
         yield from super().encode(next_id, correlate_to, payload, json_rows=json_rows)
 
 
-def _payload_name(envelope: bytes) -> str:
+def _request(envelope: bytes) -> Request:
     try:
-        return decode_client(envelope).name
-    except MalformedMessageError as error:
+        return request_of(decode_client(envelope))
+    except (MalformedMessageError, BadFrameError) as error:
         raise MemqlError(Code.INVALID_ARGUMENT, f"the forwarded envelope cannot be read: {error}") from error
 
 

@@ -17,7 +17,7 @@ from memql.mesh.links.outbox import Batch, Outbox
 from memql.mesh.links.streams import MAX_MESSAGE_BYTES, Stream, StreamLostError
 from memql.mesh.options import Options
 from memql.mesh.peers import Card
-from memql.mesh.wire.envelopes import FROM_ACCEPTOR, FROM_DIALER, decode, encode
+from memql.mesh.wire.envelopes import FROM_ACCEPTOR, FROM_DIALER, decode, encode, encode_body
 from memql.mesh.wire.records import encode_batch, to_forward
 from memql.server.replies import coded
 from memql.wire.frames import Frame
@@ -116,6 +116,11 @@ class Link:
         """
         self.outbox.post(self._checked(self._envelope(message, correlate_to, metadata)))
 
+    def post_body(self, name: str, body: bytes) -> None:
+        """As :meth:`post`, for a payload that is bytes already."""
+        number = self._outgoing.by_name[name].number
+        self.outbox.post(self._checked(encode_body(self._next_id(), number, body)))
+
     async def put(self, message: betterproto2.Message) -> None:
         """Queue an answer, at the peer's pace; one for a stream that has ended is dropped."""
         if self.alive:
@@ -128,8 +133,10 @@ class Link:
             self.end_reason = reason
 
     def _envelope(self, message: betterproto2.Message, correlate_to: str, metadata: Mapping[str, str] | None) -> bytes:
-        message_id = format(next(self._ids), "x")
-        return encode(self._outgoing, message_id, message, correlate_to=correlate_to, metadata=metadata)
+        return encode(self._outgoing, self._next_id(), message, correlate_to=correlate_to, metadata=metadata)
+
+    def _next_id(self) -> str:
+        return format(next(self._ids), "x")
 
     def _checked(self, envelope: bytes) -> bytes:
         if not self.alive:

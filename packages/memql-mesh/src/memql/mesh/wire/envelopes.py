@@ -14,7 +14,7 @@ from memql.wire.generated import message_bytes
 from memql.wire.payloads import PayloadTable
 from memql.wire.protobuf import bytes_field, text_field
 
-__all__ = ["FROM_ACCEPTOR", "FROM_DIALER", "METHOD", "SERVICE", "decode", "encode"]
+__all__ = ["FROM_ACCEPTOR", "FROM_DIALER", "METHOD", "SERVICE", "decode", "encode", "encode_body"]
 
 SERVICE: Final = "znasllc.memql.node.v1.NodeService"
 METHOD: Final = f"/{SERVICE}/Stream"
@@ -49,11 +49,18 @@ def encode(
     :raises KeyError: for a message that this side does not send.
     """
     number = table.by_message[type(message)].number
+    return encode_body(message_id, number, message_bytes(message), correlate_to=correlate_to, metadata=metadata)
+
+
+def encode_body(
+    message_id: str, number: int, body: bytes, *, correlate_to: str = "", metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """An envelope around the bytes of payload ``number``."""
     return b"".join(
         (
             text_field(1, message_id),
             text_field(2, correlate_to),
             *encode_entries(metadata or {}),
-            bytes_field(number, message_bytes(message)),
+            bytes_field(number, body),
         )
     )
