@@ -90,12 +90,12 @@ class Outbox:
     def offer(self, record: Record) -> None:
         """Queue an event; never waits, never refuses."""
         events = self._events
-        if len(events) >= self._capacity:
+        if not events:
+            self._ready.set()
+        elif len(events) >= self._capacity:
             events.popleft()
             self._note_dropped()
         events.append(record)
-        if not self._ready.is_set():
-            self._ready.set()
 
     def mark_gap(self) -> None:
         """Have the next batch say that events are missing, and send one even if it is empty."""
