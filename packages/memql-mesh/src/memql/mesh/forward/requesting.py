@@ -71,11 +71,9 @@ class Requester:
             link.post(self._request(request_id, task))
             try:
                 async for frame in _frames(entry):
-                    if frame.name == "query_error":
-                        outcome = "refused"
-                    yield frame, Asked(request_id, link)
                     if frame.name in TERMINAL:
-                        outcome = "answered" if outcome == "ended" else outcome
+                        outcome = "refused" if frame.name == "query_error" else "answered"
+                    yield frame, Asked(request_id, link)
             except MemqlError:
                 outcome = "lost"
                 raise

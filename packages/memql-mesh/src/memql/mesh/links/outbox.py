@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from memql.errors import Code, MemqlError
-from memql.mesh import metrics
 from memql.mesh.wire.records import Record
 
 __all__ = ["Batch", "Outbox"]
@@ -152,7 +151,6 @@ class Outbox:
     def _note_dropped(self) -> None:
         self._gap = True
         self.dropped += 1
-        metrics.events_dropped.inc()
         now = self._clock()
         if now - self._warned >= _WARN_EVERY:
             self._warned = now
