@@ -174,8 +174,11 @@ def test_the_cluster_tour_shows_what_the_readme_says(terminal: Terminal) -> None
         assert sum(node["runs"] for node in _nodes(terminal, *runs)) >= 1
         assert "0.092, -0.005" in terminal.memql(*embed)
         (hub,) = (node for node in _nodes(terminal, *status) if node["id"] == "bff-1")
-        with urllib.request.urlopen(f"http://{hub['http']}/metrics", timeout=SECONDS) as answer:
-            assert 'memql_mesh_forwards_total{kind="si_suggest",outcome="answered"} 1.0' in answer.read().decode()
+        forwarded = 'memql_mesh_forwards_total{kind="si_suggest",outcome="answered"} 1.0'
+        assert forwarded in _fetch(hub["http"], "/metrics")
+        checks = [check["name"] for check in json.loads(_fetch(hub["http"], "/readyz"))["checks"]]
+        explained = (terminal.root / "docs" / "metrics.md").read_text(encoding="utf-8")
+        assert not [name for name in checks if f"`{name}`" not in explained]
         terminal.memql(*kill)
         assert "0.092, -0.005" in terminal.memql(*again)
         follower = _follow(terminal, *subscribe, "-n", "1")
@@ -198,6 +201,12 @@ def test_the_cluster_tour_shows_what_the_readme_says(terminal: Terminal) -> None
 def _nodes(terminal: Terminal, *status: str) -> list[Any]:
     nodes: list[Any] = json.loads(terminal.memql(*status, "--json"))["nodes"]
     return nodes
+
+
+def _fetch(address: str, path: str) -> str:
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=SECONDS) as answer:
+        text: bytes = answer.read()
+    return text.decode()
 
 
 def _until(condition: Callable[[], bool]) -> None:
