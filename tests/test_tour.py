@@ -1,16 +1,19 @@
-"""The tour of the README, as its reader takes it: ``make up`` over a fresh home, a second terminal, and again."""
+"""The tours of the README, as their reader takes them: ``make up`` over a fresh home, a second terminal, and again;
+then a cluster over the same data."""
 
 from __future__ import annotations
 
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +33,8 @@ class Terminal:
         self.root = root
         self.home = home
         self.environment = {**os.environ, "MEMQL_HOME": str(home)}
-        self.environment.pop("MEMQL_SERVER", None)
+        for name in ("MEMQL_SERVER", "MEMQL_TOKEN"):
+            self.environment.pop(name, None)
 
     def memql(self, *command: str) -> str:
         """Run a command and give what it printed."""
@@ -119,7 +123,7 @@ def test_the_tour_shows_what_the_readme_says_and_the_data_is_there_again(termina
         assert {row["carrier"] for row in departures} == {"v1:airline:carrier:AA"}
         (distance,) = terminal.rows('logicDistance({from: "ABQ", to: "ORD"})')
         assert distance == {"kilometres": 1795.9, "carriers": 4}
-        follower = _follow(terminal)
+        follower = _follow(terminal, "subscribe", "v1:airline:notice", "-n", "4")
         terminal.memql("import", "v1:airline:disruption", "examples/airline/data/disruptions.csv")
         notices, _ = follower.communicate(timeout=SECONDS)
         assert sorted(json.loads(line)["payload"]["payload"]["text"] for line in notices.splitlines()) == [
@@ -142,10 +146,80 @@ def test_the_tour_shows_what_the_readme_says_and_the_data_is_there_again(termina
         assert terminal.rows("queryDisruptedCount()") == [{"value": 4}]
 
 
-def _follow(terminal: Terminal) -> subprocess.Popen[str]:
-    """A third terminal: a subscription that ends after the four notices; subscribed when this returns."""
+# --- the cluster -----------------------------------------------------------------------------------------------------
+
+
+def cluster_tour(root: Path) -> list[list[str]]:
+    """The arguments of each command of the README's section about a cluster."""
+    section = (root / "README.md").read_text(encoding="utf-8").partition("\n## A cluster\n")[2].partition("\n## ")[0]
+    return [shlex.split(line, comments=True)[1:] for line in section.splitlines() if line.startswith("    memql ")]
+
+
+def test_the_cluster_tour_shows_what_the_readme_says(terminal: Terminal) -> None:
+    with terminal.up():
+        pass
+    tour = cluster_tour(terminal.root)
+    up, status, hubs, delay, departures, history, runs, embed, kill, again, subscribe, drain, late, down = tour
+    try:
+        terminal.memql(*up, "--free-ports")
+        lines = terminal.memql(*status).splitlines()
+        assert [line.split()[3:5] for line in lines[1:]] == [["ok", "ready"]] * 9
+        assert "Albuquerque International Sunport" in terminal.memql(*hubs)
+        terminal.memql(*delay)
+        _until(lambda: "disrupted" in terminal.memql(*departures))
+        newest, oldest = json.loads(terminal.memql(*history, "--json"))
+        assert newest["createdBy"] == "system:automation:disruptionReported"
+        assert (newest["payload"]["status"], oldest["payload"]["status"]) == ("disrupted", "active")
+        assert [row["payload"]["text"] for row in terminal.rows("concept==v1:airline:notice")] == ["AA-ABQ-ORD: delay"]
+        assert sum(node["runs"] for node in _nodes(terminal, *runs)) >= 1
+        assert "0.092, -0.005" in terminal.memql(*embed)
+        (hub,) = (node for node in _nodes(terminal, *status) if node["id"] == "bff-1")
+        forwarded = 'memql_mesh_forwards_total{kind="si_suggest",outcome="answered"} 1.0'
+        assert forwarded in _fetch(hub["http"], "/metrics")
+        checks = [check["name"] for check in json.loads(_fetch(hub["http"], "/readyz"))["checks"]]
+        explained = (terminal.root / "docs" / "metrics.md").read_text(encoding="utf-8")
+        assert not [name for name in checks if f"`{name}`" not in explained]
+        terminal.memql(*kill)
+        assert "0.092, -0.005" in terminal.memql(*again)
+        follower = _follow(terminal, *subscribe, "-n", "1")
+        terminal.memql(*drain)
+        terminal.memql(*late)
+        notice, told = follower.communicate(timeout=SECONDS)
+        assert json.loads(notice)["payload"]["payload"]["text"] == "UA-ABQ-ORD: delay"
+        assert "now at bff-2" in told
+        terminal.memql(*down)
+    finally:
+        subprocess.run(
+            [Path(sys.executable).with_name("memql"), "cluster", "down"],
+            env=terminal.environment,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+
+def _nodes(terminal: Terminal, *status: str) -> list[Any]:
+    nodes: list[Any] = json.loads(terminal.memql(*status, "--json"))["nodes"]
+    return nodes
+
+
+def _fetch(address: str, path: str) -> str:
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=SECONDS) as answer:
+        text: bytes = answer.read()
+    return text.decode()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _follow(terminal: Terminal, *subscribe: str) -> subprocess.Popen[str]:
+    """A third terminal: a subscription that ends by itself; subscribed when this returns."""
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("memql"), "subscribe", "v1:airline:notice", "-n", "4", "--json"],
+        [Path(sys.executable).with_name("memql"), *subscribe, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -61,6 +61,17 @@ def test_a_stronger_layer_wins_and_provenance_tells() -> None:
     assert (settings.node_flavor, settings.source_of("node_flavor")) == ("", "process")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [("24h", "24h"), ("90", "90s"), ("120", "2m"), ("500ms", "0.5s"), ("0", "0s")]
+)
+def test_a_duration_is_shown_as_it_can_be_set(seconds: str, shown: str) -> None:
+    rows = {row.name: row for row in describe(load_settings({"MEMQL_MESH_OUTBOX_RETENTION": seconds}))}
+    assert rows["MEMQL_MESH_OUTBOX_RETENTION"].value == shown
+    assert parse_duration(shown) == parse_duration(seconds)
+    # Of a plain number the name has the unit.
+    assert rows["MEMQL_NODE_STALE_PRUNE_MINUTES"].value == "30"
+
+
 def test_an_empty_value_means_the_default_where_text_makes_no_sense() -> None:
     settings = load_settings({"MEMQL_GRPC_ADDRESS": "", "MEMQL_NODE_ID": "", "MEMQL_DSL_PATH": ""})
     assert settings.grpc_address.port == 50051

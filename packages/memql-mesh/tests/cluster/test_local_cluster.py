@@ -74,7 +74,7 @@ def test_every_node_is_ready_and_one_leads(here: Terminal) -> None:
 def test_the_table_has_a_line_for_each_node_and_says_how_it_is(here: Terminal) -> None:
     shown = here.cluster("status").require()
     head, *lines = shown.out.splitlines()
-    columns = "NODE ROLE ADDRESS HEALTH LIFECYCLE STREAMS LINKS LAG LEADER RESTARTS UPTIME"
+    columns = "NODE ROLE ADDRESS HEALTH LIFECYCLE STREAMS LINKS LAG RUNS LEADER RESTARTS UPTIME"
     assert head.split() == columns.split()
     assert [line.split()[0] for line in lines] == NODES
     assert all(" ok " in line and " ready " in line for line in lines)

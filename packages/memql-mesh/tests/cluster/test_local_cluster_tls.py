@@ -45,7 +45,7 @@ def test_every_node_is_ready_and_the_commands_of_this_machine_reach_them(here: T
     assert shown.err.rstrip().endswith(", TLS")
     assert here.rows("concepts()")
     assert here.rows("concepts()", "--server", "agent-1")
-    assert json.loads(here.memql("si", "embed", "a heron").require().out)["dims"] == 256
+    assert json.loads(here.memql("si", "embed", "--json", "a heron").require().out)["dims"] == 256
 
 
 def test_both_identity_nodes_publish_the_same_keys(here: Terminal) -> None:

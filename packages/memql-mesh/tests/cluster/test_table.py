@@ -14,7 +14,7 @@ from memql.mesh.cluster.processes import identify
 from memql.mesh.cluster.state import NodePhase, NodeState
 from memql.mesh.cluster.table import COLUMNS, Row, describe_unready, rich_table, span
 
-WELL = Sight(health="ok", readiness="ready", streams=2, links=5, lag=0.04, leads=True)
+WELL = Sight(health="ok", readiness="ready", streams=2, links=5, lag=0.04, runs=7, leads=True)
 
 
 def row(
@@ -46,6 +46,7 @@ def test_a_node_that_is_well_fills_every_column() -> None:
         "STREAMS": "2",
         "LINKS": "5",
         "LAG": "0.0 s",
+        "RUNS": "7",
         "LEADER": "yes",
         "RESTARTS": "4",
         "UPTIME": "1 m 40 s",

@@ -27,9 +27,8 @@ QUICK = Options(rows_every=0.05, rows_grace=0.6, rows_prune=1.2)
 class Node:
     """A registry and what it is told."""
 
-    def __init__(self, database: Database, node_id: str = "agent-1", *, leads: bool = False) -> None:
+    def __init__(self, database: Database, node_id: str = "agent-1") -> None:
         self.health = Health.HEALTHY
-        self.leads = leads
         self.database = database
         self.registry = Registry(
             database,
@@ -44,7 +43,6 @@ class Node:
             ),
             QUICK,
             lambda: self.health,
-            lambda: self.leads,
         )
 
     async def row(self, node_id: str) -> NodeRow | None:
@@ -91,28 +89,25 @@ async def test_a_node_that_leaves_says_so(database: Database) -> None:
         await eventually(node, "agent-1", "stopped")
 
 
-async def test_the_leader_retires_a_silent_node_and_forgets_it_in_the_end(database: Database) -> None:
-    dead = Node(database, "agent-2")
-    await dead.registry.begin()
-    async with running(Node(database, leads=True)) as leader:
-        await eventually(leader, "agent-2", "offline")
-        await eventually(leader, "agent-2", None)
-        assert await leader.row("agent-1") is not None
+@pytest.mark.parametrize("dead", ["agent-0", "agent-2"])
+async def test_a_node_that_lives_retires_a_silent_one_and_forgets_it_in_the_end(database: Database, dead: str) -> None:
+    await Node(database, dead).registry.begin()
+    async with running(Node(database)) as node:
+        await eventually(node, dead, "offline")
+        await eventually(node, dead, None)
+        assert await node.row("agent-1") is not None
 
 
-async def test_who_does_not_lead_retires_nobody(database: Database) -> None:
-    dead = Node(database, "agent-2")
-    await dead.registry.begin()
-    async with running(Node(database)) as other:
-        await anyio.sleep(1.5)
-        row = await other.row("agent-2")
-        assert row is not None
-        assert row.health == "healthy"
+async def test_of_several_nodes_that_live_one_retires(database: Database) -> None:
+    await Node(database, "agent-0").registry.begin()
+    async with running(Node(database, "agent-2")) as second, running(Node(database)):
+        await eventually(second, "agent-0", "offline")
+        assert await second.versions("agent-0") == 2
 
 
 async def test_a_node_that_was_retired_by_mistake_announces_itself_again(database: Database) -> None:
-    async with running(Node(database)) as node, running(Node(database, "leader", leads=True)) as leader:
-        await leader.registry._write(
+    async with running(Node(database)) as node, running(Node(database, "other")) as other:
+        await other.registry._write(
             'update("v1:cluster:node", id=$id, payload=$payload)', id="agent-1", payload={"health": "offline"}
         )
         await eventually(node, "agent-1", "healthy")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import anyio
 import pytest
 from mesh_nodes import Member, member, until
+from prometheus_client import REGISTRY
 from trusted_mesh import calling, hello
 
 from memql.agent import AgentRole
@@ -47,6 +48,10 @@ async def dialed(one: Member, *others: Member) -> None:
 # --- the real thing -------------------------------------------------------------------------------------------------
 
 
+def counted(kind: str, outcome: str) -> float:
+    return REGISTRY.get_sample_value("memql_mesh_forwards_total", {"kind": kind, "outcome": outcome}) or 0.0
+
+
 async def test_a_client_of_the_bff_is_answered_by_an_agent_and_sees_its_events(dsn: str, tmp_path: Path) -> None:
     async with (
         member(dsn, "bff", "bff-1", tmp_path) as bff,
@@ -55,7 +60,9 @@ async def test_a_client_of_the_bff_is_answered_by_an_agent_and_sees_its_events(d
     ):
         await until(lambda: bff.mesh.switchboard.dialed("agent-1"))
         async with client.subscribe(kind="ai_stream") as events:
+            answered = counted("si_suggest", "answered")
             vectors = await client.si.embed(["a boat", "a ship", "a theorem"])
+            assert counted("si_suggest", "answered") == answered + 1
             assert (len(vectors.vectors), len(vectors.vectors[0])) == (3, vectors.dims)
             reply = await client.si.chat("What notes are there?", "extractive")
             assert reply.degraded == "no_model"

@@ -290,6 +290,18 @@ async def test_a_hello_that_is_not_what_the_credential_says_is_refused(caplog: p
     assert "another node than the credential" in caplog.text
 
 
+async def test_a_dialer_that_waits_long_dials_at_once_when_the_node_is_back() -> None:
+    patient = replace(QUICK, backoff_first=3600, backoff_most=3600)
+    a, b = End("a"), End("b", options=patient)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with dialing(b, f"127.0.0.1:{port}") as (dialer,):
+        await until(lambda: dialer.state == "waiting")
+        async with serving(a, port=port):
+            dialer.hurry()
+            await until(lambda: dialer.state == "connected")
+
+
 async def test_a_silent_stream_is_torn_down_and_dialed_again() -> None:
     a, b = End("a", options=replace(QUICK, heartbeat=60)), End("b")
     async with serving(a), dialing(b, a.address):
@@ -316,7 +328,8 @@ async def test_a_node_that_is_slow_to_take_what_came_does_not_call_its_peer_sile
 
 
 async def test_a_message_that_is_too_large_fails_alone() -> None:
-    a, b = End("a"), End("b")
+    # A busy machine may take seconds for so many bytes.
+    a, b = (End(name, options=replace(QUICK, silence=20, offline=30)) for name in "ab")
     async with serving(a), dialing(b, a.address):
         await until(lambda: "a" in b.board.lines)
         with pytest.raises(MemqlError) as refused:

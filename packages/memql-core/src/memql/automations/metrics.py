@@ -12,10 +12,10 @@ __all__ = ["ACTIVE_RUNS", "CRON_LEADER", "Counts", "observe_run"]
 
 _EVENTS = Counter(
     "memql_automation_guard_total",
-    "Decisions of the execution guard, and what happened around them",
+    "What the execution guard decided, and what became of runs and schedules",
     ["outcome"],
 )
-_RUN_SECONDS = Histogram("memql_automation_run_seconds", "How long runs took", ["automation", "status"])
+_RUN_SECONDS = Histogram("memql_automation_run_seconds", "How long runs of automations took", ["automation", "status"])
 ACTIVE_RUNS = Gauge("memql_automation_active_runs", "Runs under way in this process")
 CRON_LEADER = Gauge("memql_cron_leader", "1 while this process fires schedules")
 

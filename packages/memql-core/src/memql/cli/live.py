@@ -141,9 +141,13 @@ def subscribe(
             open_client(server, token, timeout) as client,
             client.subscribe(concept, action or (), kind=kind, filter=filter, resume_after=resume_after) as events,
         ):
-            say(f"subscribed at {client.server.node_id}; Ctrl-C ends")
+            node = client.server.node_id
+            say(f"subscribed at {node}; Ctrl-C ends")
             seen = 0
             async for event in events:
+                if client.server.node_id != node:
+                    node = client.server.node_id
+                    say(f"now at {node}")
                 _show_event(event, as_json)
                 seen += 1
                 if count and seen >= count:

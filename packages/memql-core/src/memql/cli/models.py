@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memql.cli.connection import ServerOption, TimeoutOption, TokenOption, open_client
-from memql.cli.output import say, show_json
+from memql.cli.output import say, show_json, show_json_line, show_table
 from memql.errors import Code, MemqlError
 
 if TYPE_CHECKING:
-    from memql.client import ChatReply
+    from collections.abc import Sequence
+
+    from memql.client import ChatReply, Embeddings
 
 __all__ = ["register"]
+
+_SHOWN = 6
+"""Numbers of a vector that are shown."""
 
 ProviderOption = Annotated[
     str | None,
@@ -96,16 +101,27 @@ def _broken_off(reply: ChatReply) -> MemqlError:
 def embed(
     texts: Annotated[list[str], typer.Argument(help="Texts to embed.")],
     provider: ProviderOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON: model, dims, and the whole vectors.")] = False,
     server: ServerOption = None,
     token: TokenOption = None,
     timeout: TimeoutOption = 120.0,
 ) -> None:
-    """Write one vector per text as JSON: model, dims, vectors."""
+    """Show how the vector of each text begins; with --json, the vectors."""
     import anyio
 
-    async def ask() -> None:
+    async def ask() -> Embeddings:
         async with open_client(server, token, timeout) as client:
-            found = await client.si.embed(texts, provider, timeout=timeout)
-            show_json({"model": found.model, "dims": found.dims, "vectors": found.vectors})
+            return await client.si.embed(texts, provider, timeout=timeout)
 
-    anyio.run(ask)
+    found = anyio.run(ask)
+    if as_json:
+        show_json_line({"model": found.model, "dims": found.dims, "vectors": found.vectors})
+        return
+    show_table(
+        ["text", "vector"], [[text, _beginning(vector)] for text, vector in zip(texts, found.vectors, strict=True)]
+    )
+    say(f"{found.dims} numbers each, {found.model}")
+
+
+def _beginning(vector: Sequence[float]) -> str:
+    return f"{', '.join(f'{number:.3f}' for number in vector[:_SHOWN])}, …"

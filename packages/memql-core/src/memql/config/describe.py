@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BeforeValidator
+
 from memql.config.loading import mask
 from memql.config.settings import Settings, declarations
+from memql.config.value_types import parse_duration
 
 __all__ = ["SettingRow", "describe", "unknown_variables"]
 
@@ -36,7 +39,7 @@ def describe(settings: Settings, *, reveal: bool = False) -> list[SettingRow]:
     required = settings.required_fields
     rows = []
     for declaration in declarations():
-        text = _text(getattr(settings, declaration.field))
+        text = _text(getattr(settings, declaration.field), unit=declaration.field in _DURATIONS)
         rows.append(
             SettingRow(
                 name=declaration.name,
@@ -65,7 +68,15 @@ def unknown_variables(environ: Iterable[str]) -> dict[str, str]:
     return unknown
 
 
-def _text(value: Any) -> str:
+_DURATIONS = frozenset(
+    name
+    for name, field in Settings.model_fields.items()
+    if any(isinstance(one, BeforeValidator) and one.func is parse_duration for one in field.metadata)
+)
+"""Settings that take a number with a unit; of the others the name says what is counted."""
+
+
+def _text(value: Any, *, unit: bool) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -75,5 +86,14 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, float):
-        return f"{value:g}s"
+        return _duration(value) if unit else f"{value:g}"
     return str(value)
+
+
+def _duration(seconds: float) -> str:
+    """A duration as it can be set, in the largest unit that it is a whole number of."""
+    units = (("h", 3600.0), ("m", 60.0))
+    for name, length in units:
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:g}{name}"
+    return f"{seconds:g}s"

@@ -7,7 +7,21 @@ import sys
 from memql.config.describe import describe
 from memql.config.settings import Settings, declarations
 
-__all__ = ["reference"]
+__all__ = ["OTHERS", "reference"]
+
+OTHERS = (
+    ("MEMQL_SERVER", "the command", "where to connect to, as `--server`"),
+    ("MEMQL_TOKEN", "the command", "the credential to show, as `--token`"),
+    ("MEMQL_DEBUG", "the command", "when set, an unexpected error shows where it happened"),
+    ("NO_COLOR", "the command", "when set, nothing is coloured"),
+    ("POD_IP", "nodes", "the host that other nodes are told, where `MEMQL_NODE_ADDRESS` is not set"),
+    (
+        "MEMQL_SI_...",
+        "nodes",
+        'keys of model vendors, where the tree says `env("MEMQL_SI_...")`; secrets of the graph win',
+    ),
+)
+"""What is read beside the settings: name, by whom, what for."""
 
 _HEAD = """# Settings
 
@@ -18,6 +32,15 @@ values in force and where each came from. A name without `MEMQL_` is also read w
 start with an error that names the variable.
 
 | variable | default | meaning |
+|---|---|---|
+"""
+
+_BESIDE = """
+## Beside the settings
+
+These are read as well, and are no part of `memql env`.
+
+| variable | read by | meaning |
 |---|---|---|
 """
 
@@ -33,7 +56,8 @@ def reference() -> str:
         secret = " Secret." if declaration.secret else ""
         meaning = f"{declaration.doc}.{secret}"
         lines.append(f"| `{declaration.name}`{aliases} | {default} | {meaning[0].upper()}{meaning[1:]} |")
-    return _HEAD + "\n".join(lines) + "\n"
+    others = [f"| `{name}` | {reader} | {meaning[0].upper()}{meaning[1:]}. |" for name, reader, meaning in OTHERS]
+    return _HEAD + "\n".join(lines) + "\n" + _BESIDE + "\n".join(others) + "\n"
 
 
 if __name__ == "__main__":

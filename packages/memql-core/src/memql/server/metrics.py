@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 __all__ = ["active_streams", "no_auth", "observe", "streams_closed"]
 
 active_streams = Gauge("memql_active_streams", "Open MemqlService streams, WebSocket ones included")
-streams_closed = Counter("memql_streams_closed_total", "Streams that ended, by why", ["reason"])
+streams_closed = Counter("memql_streams_closed_total", "MemqlService streams that ended, by why", ["reason"])
 _requests = Histogram(
     "memql_request_seconds",
     "Time from a request's arrival to its last answer",

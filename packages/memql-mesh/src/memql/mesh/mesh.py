@@ -125,7 +125,6 @@ class Mesh:
             self._self(),
             options,
             lambda: self.health,
-            lambda: node.automations.is_cron_leader,
         )
         self.dialing = Dialing(
             own,

@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import anyio
+
 from memql.errors import Code, MemqlError
+from memql.mesh.cluster.connecting import wait_connected
 from memql.mesh.cluster.place import Place
+from memql.mesh.cluster.probing import open_prober
 from memql.mesh.cluster.state import NodeState, read_state
 
 __all__ = ["follow_succession"]
@@ -16,7 +20,7 @@ _LOOK_SECONDS: Final = 0.1
 
 
 def follow_succession(place: Place, leaving: NodeState, timeout: float, tell: Callable[[str], None]) -> None:
-    """Return when the successor of a process is ready; tell of each step.
+    """Return when the successor of a process is ready and the nodes that are ready are connected; tell of each step.
 
     :param leaving: the node as it was when it was told to end.
     :raises MemqlError: ``TIMEOUT`` with how far it has come; ``FAILED_PRECONDITION`` when the cluster is stopped
@@ -27,9 +31,26 @@ def follow_succession(place: Place, leaving: NodeState, timeout: float, tell: Ca
     while time.monotonic() < began + timeout:
         node = _now(place, leaving.id)
         if steps.take(node):
-            return
+            break
         time.sleep(_LOOK_SECONDS)
-    raise MemqlError(Code.TIMEOUT, f"the successor of {leaving.id} is not ready after {timeout:g} s ({steps.phase})")
+    else:
+        raise MemqlError(
+            Code.TIMEOUT, f"the successor of {leaving.id} is not ready after {timeout:g} s ({steps.phase})"
+        )
+    anyio.run(_follow_connecting, place, began + timeout)
+    tell(f"all nodes that are ready are connected after {time.monotonic() - began:.1f} s")
+
+
+async def _follow_connecting(place: Place, until: float) -> None:
+    state = read_state(place)
+    if state is None:
+        return
+    ready = [node for node in state.nodes if node.phase == "ready"]
+    with anyio.move_on_after(max(0.0, until - time.monotonic())) as limit:
+        async with open_prober(place, tls=state.tls) as prober:
+            await wait_connected(prober, ready)
+    if limit.cancelled_caught:
+        raise MemqlError(Code.TIMEOUT, "the successor is ready, but not every node reaches those that it forwards to")
 
 
 class _Steps:

@@ -24,6 +24,7 @@ _STREAMS: Final = "memql_active_streams"
 _LINKS: Final = "memql_mesh_links"
 _LAG: Final = "memql_mesh_behind_seconds"
 _LEADER: Final = "memql_cron_leader"
+_GUARD: Final = "memql_automation_guard_total"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Sight:
     ``health`` is ``ok``, ``degraded`` or ``draining``; ``readiness`` is ``ready``, ``starting``, ``unready`` or
     ``draining``, with what is ``missing``. ``streams`` counts those of clients, ``links`` those to and from other
     nodes. ``lag`` is since how many seconds events may wait for it in the log; None for a node that is not in the mesh.
+    ``runs`` counts the runs of automations that ended there, well or not.
     """
 
     health: str = ""
@@ -41,6 +43,7 @@ class Sight:
     streams: int | None = None
     links: int | None = None
     lag: float | None = None
+    runs: int | None = None
     leads: bool = False
 
 
@@ -133,6 +136,7 @@ def _sight(health: dict[str, Any], readiness: dict[str, Any], metrics: str) -> S
         streams=int(sum(samples(metrics, _STREAMS))),
         links=int(sum(samples(metrics, _LINKS))) if lags else None,
         lag=max(lags) if lags else None,
+        runs=int(sum(samples(metrics, _GUARD, 'outcome="runs_'))),
         leads=any(samples(metrics, _LEADER)),
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -16,6 +15,7 @@ from memql.cli.running import announce
 from memql.config import load_settings
 from memql.errors import Code, MemqlError, first_of
 from memql.mesh.cluster.blueprint import Blueprint
+from memql.mesh.cluster.connecting import wait_connected
 from memql.mesh.cluster.credential import obtain_owner_token
 from memql.mesh.cluster.environment import Environments
 from memql.mesh.cluster.journal import Journal
@@ -25,7 +25,6 @@ from memql.mesh.cluster.probing import Prober, Sight, open_prober
 from memql.mesh.cluster.processes import identify
 from memql.mesh.cluster.secrets import ClusterSecrets
 from memql.mesh.cluster.state import ClusterState, NodeState, initial_state, write_state
-from memql.mesh.discovery.topology import dials
 
 __all__ = ["Supervisor"]
 
@@ -154,6 +153,7 @@ class Supervisor:
             tasks.cancel_scope.cancel()
 
     async def _bring_up(self, tasks: TaskGroup, stack: AsyncExitStack, environments: Environments) -> None:
+        assert self._prober is not None
         first, *others = self.blueprint.plan.nodes
         # It brings the schema up to date, claims a new cluster for its owner, and issues what the others join with.
         self._keep(tasks, first)
@@ -164,7 +164,7 @@ class Supervisor:
             steps.start_soon(self._hand_over, stack, environments, name="cluster: credential of the owner")
             for node in others:
                 steps.start_soon(self._keepers[node.id].wait_ready)
-        await self._wait_connected()
+        await wait_connected(self._prober, self.state.nodes)
         self._up.set()
         self._is_up()
         self.state.phase = "running"
@@ -188,14 +188,6 @@ class Supervisor:
             ca_file=made.place.ca_file if made.plan.tls else None,
         )
         stack.enter_context(said)
-
-    async def _wait_connected(self) -> None:
-        """Until every node reaches those that it forwards to."""
-        assert self._prober is not None
-        for node in self.state.nodes:
-            for kind, count in _dialed_by(node, self.state.nodes).items():
-                while await self._prober.dialed(node, kind) < count:  # noqa: ASYNC110  another process
-                    await anyio.sleep(_LOOK_SECONDS)
 
     # --- while it runs ----------------------------------------------------------------------------------------------
 
@@ -237,11 +229,6 @@ class Supervisor:
             async with anyio.create_task_group() as stopping:
                 for node in stage:
                     stopping.start_soon(self._keepers[node.id].stop)
-
-
-def _dialed_by(node: NodeState, nodes: Iterable[NodeState]) -> Counter[str]:
-    """How many nodes of each type a node keeps a stream of its own to."""
-    return Counter(one.role for one in nodes if dials(node.role, node.id, one.role, one.id))
 
 
 def _patience(environment: Mapping[str, str]) -> float:

@@ -26,14 +26,15 @@ COLUMNS: Final = (
     "STREAMS",
     "LINKS",
     "LAG",
+    "RUNS",
     "LEADER",
     "RESTARTS",
     "UPTIME",
 )
-_DISPENSABLE: Final = ("ROLE", "LINKS", "RESTARTS", "LAG", "STREAMS", "LEADER")
+_DISPENSABLE: Final = ("ROLE", "LINKS", "RESTARTS", "LAG", "RUNS", "STREAMS", "LEADER")
 """What a narrow terminal leaves out, in this order."""
 _BETWEEN: Final = 3
-_NUMBERS: Final = frozenset({"STREAMS", "LINKS", "LAG", "RESTARTS", "UPTIME"})
+_NUMBERS: Final = frozenset({"STREAMS", "LINKS", "LAG", "RUNS", "RESTARTS", "UPTIME"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ class Row:
             _shown(sight.streams),
             _shown(sight.links),
             "" if sight.lag is None else f"{sight.lag:.1f} s",
+            _shown(sight.runs),
             "yes" if sight.leads else "",
             str(self.state.restarts),
             "" if self.uptime is None else span(self.uptime),
@@ -113,6 +115,7 @@ class Row:
             "streams": sight.streams,
             "links": sight.links,
             "lagSeconds": sight.lag,
+            "runs": sight.runs,
             "leader": sight.leads,
             "restarts": state.restarts,
             "lastEnding": state.ending or None,

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from memql.errors import MemqlError
-from memql.mesh.discovery.topology import NodeRow, Seed, choose_parent, dials, wanted_rows
+from memql.mesh.discovery.topology import ABLE, NodeRow, Seed, choose_parent, dials, wanted_rows
 from memql.mesh.links.dialer import Dialer
 from memql.mesh.options import Options
 from memql.mesh.peers import Card
@@ -63,6 +63,7 @@ class Dialing:
         self._workbench_remote = workbench_remote
         self._resolved: dict[Seed, frozenset[str]] = {}
         self._tried_parents: set[str] = set()
+        self._lives: dict[str, str] = {}
         self._asked = anyio.Event()
 
     def look_again(self) -> None:
@@ -94,12 +95,22 @@ class Dialing:
         except MemqlError as error:
             # What is dialed stays dialed.
             log.warning("the nodes of the cluster cannot be read: %s", error.message)
+        self._hurry_to_those_who_are_back()
         await self._resolve_seeds()
         wanted = self._wanted()
         for address in wanted - self.dialers.keys():
             self._start(tasks, address)
         for address in self.dialers.keys() - wanted:
             self._stop_unless_connected(address)
+
+    def _hurry_to_those_who_are_back(self) -> None:
+        """A node that has started again answers now, however long its dialer means to wait."""
+        able = {row.address: row.incarnation for row in self.rows if row.health in ABLE}
+        for address, dialer in self.dialers.items():
+            life = able.get(address, "")
+            if life and self._lives.get(address) != life:
+                dialer.hurry()
+        self._lives = {address: life for address, life in (self._lives | able).items() if address in self.dialers}
 
     def _wanted(self) -> set[str]:
         rows = wanted_rows(self._own.type, self._own.id, self.rows, workbench_remote=self._workbench_remote)

@@ -2,7 +2,7 @@
 table", "Peer discovery").
 
 A row says what a node is and how it was when it last said so; that it still lives is a beat of its own, which leaves no
-version behind. The leader of the cluster retires rows whose beat has stopped.
+version behind. Of the nodes that live, the one with the lowest id retires the rows whose beat has stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from memql.engine.context import RequestContext, format_instant
 from memql.engine.engine import Engine
 from memql.errors import Code, MemqlError
 from memql.graph.database import Database
-from memql.mesh.discovery.topology import NodeRow
+from memql.mesh.discovery.topology import NodeRow, sweeps
 from memql.mesh.options import Options
 from memql.mesh.peers import Health
 
@@ -84,7 +84,6 @@ class Registry:
     """The rows as one node writes and reads them.
 
     :param health: how this node is now.
-    :param leads: whether this node is the leader of the cluster now.
     """
 
     def __init__(
@@ -94,14 +93,12 @@ class Registry:
         own: Self,
         options: Options,
         health: Callable[[], Health],
-        leads: Callable[[], bool],
     ) -> None:
         self.own = own
         self._database = database
         self._engine = engine
         self._options = options
         self._health = health
-        self._leads = leads
         self._presence = f"presence:{own.incarnation}"
         self._others: dict[str, int] = {}
         self._changed = anyio.Event()
@@ -121,7 +118,7 @@ class Registry:
         await self._announce()
 
     async def run(self) -> None:
-        """Beat, keep the own row true, and retire those of others while leading; for ever.
+        """Beat, keep the own row true, and retire those of others where that is this node's part; for ever.
 
         :raises MemqlError: ``CONFIG_INVALID`` when another node with this one's id was there first.
         """
@@ -169,7 +166,7 @@ class Registry:
         mine = next((row for row in rows if row.id == self.own.id), None)
         if mine is None or (mine.health, mine.incarnation) != (self._health().name.lower(), self.own.incarnation):
             await self._announce()
-        if self._leads():
+        if sweeps(self.own.id, rows, self._options.rows_grace):
             await self._retire(rows)
 
     async def _beat(self) -> None:

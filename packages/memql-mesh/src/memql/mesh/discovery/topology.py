@@ -9,7 +9,7 @@ from typing import Final
 
 from memql.config.value_types import Address, parse_address
 
-__all__ = ["ABLE", "MESH_TYPES", "NodeRow", "Seed", "choose_parent", "dials", "parse_seeds", "wanted_rows"]
+__all__ = ["ABLE", "MESH_TYPES", "NodeRow", "Seed", "choose_parent", "dials", "parse_seeds", "sweeps", "wanted_rows"]
 
 MESH_TYPES: Final = frozenset({"bff", "voice", "agent", "cognition", "planner", "workbench"})
 """The types of nodes that join the mesh; identity issues their credentials and does not."""
@@ -136,6 +136,14 @@ def choose_parent(
     ]
     hubs = [row for row in able if row.type == "bff"]
     return min(hubs or able, key=lambda row: _affinity(own_id, row.id), default=None)
+
+
+def sweeps(own_id: str, rows: Iterable[NodeRow], grace: float) -> bool:
+    """Whether a node keeps the rows of those true that are gone: of all that live, the one with the lowest id.
+
+    :param grace: seconds since a node showed that it lives, at most.
+    """
+    return own_id == min((row.id for row in rows if row.health in ABLE and row.is_fresh(grace)), default="")
 
 
 def _affinity(own_id: str, other_id: str) -> bytes:

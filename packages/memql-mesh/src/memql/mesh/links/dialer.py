@@ -64,6 +64,7 @@ class Dialer:
         self._parent_id = parent_id
         self._server_name = server_name
         self._shown = ""
+        self._hurried = anyio.Event()
         self._backoff = Backoff(options.backoff_first, options.backoff_most, options.stable_after)
 
     async def run(self) -> None:
@@ -71,8 +72,16 @@ class Dialer:
         with self.scope:
             while True:
                 await self._once()
-                self.state = "waiting"
-                await anyio.sleep(self._backoff.next_wait())
+                await self._wait()
+
+    def hurry(self) -> None:
+        """The node is known to be there: if the next dial is waited for, it is due now."""
+        self._hurried.set()
+
+    async def _wait(self) -> None:
+        self.state, self._hurried = "waiting", anyio.Event()
+        with anyio.move_on_after(self._backoff.next_wait()):
+            await self._hurried.wait()
 
     async def _once(self) -> None:
         self.state, self._shown = "dialing", ""
