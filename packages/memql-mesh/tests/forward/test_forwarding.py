@@ -22,6 +22,7 @@ from memql.engine.tools.model_ports import Bound, Capability, ChatEvent, ChatReq
 from memql.errors import Code, MemqlError
 from memql.mesh import MeshRole
 from memql.mesh.forward.authority import authority_of
+from memql.mesh.links.streams import MAX_MESSAGE_BYTES
 from memql.mesh.wire.messages import SiForwardRequest, SiForwardResponse
 from memql.server.ports import NodeIdentity, Principal, Services
 from memql.server.replies import Payload
@@ -268,6 +269,24 @@ async def test_a_draining_agent_gets_nothing_new_and_finishes_what_it_has(dsn: s
 def _health(one: Member, peer_id: str) -> str:
     peer = one.mesh.peers.get(peer_id)
     return "" if peer is None else peer.health.name
+
+
+async def test_an_answer_that_no_stream_carries_fails_at_once_and_says_why(dsn: str, tmp_path: Path) -> None:
+    async def much(call: Call, name: str) -> Payload:
+        text = "x" * (MAX_MESSAGE_BYTES + 1)
+        return SiChatResult(request_id=call.request_id, message=SiChatMessage(role="assistant", content=text))
+
+    script = Script(much)
+    async with (
+        member(dsn, "bff", "bff-1", tmp_path) as bff,
+        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
+        client_of(bff) as client,
+    ):
+        await dialed(bff, agent)
+        with anyio.fail_after(10), pytest.raises(MemqlError) as refused:
+            await client.si.chat("hello", timeout=60)
+        assert refused.value.code is Code.INVALID_ARGUMENT
+        assert "too large" in refused.value.message
 
 
 async def test_a_client_executes_a_tool_that_another_node_calls(dsn: str, tmp_path: Path) -> None:

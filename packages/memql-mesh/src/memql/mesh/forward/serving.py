@@ -193,10 +193,10 @@ class _Answers:
         assert isinstance(frame, bytes)
         if self.ended:
             return
-        self.ended = self.codec.terminal
-        await self._link.put(
-            SiForwardResponse(request_id=self._request_id, memql_server_msg=frame, done=self.codec.terminal)
-        )
+        terminal = self.codec.terminal
+        # One that is too large for the stream is refused here, and the session says so instead.
+        await self._link.put(SiForwardResponse(request_id=self._request_id, memql_server_msg=frame, done=terminal))
+        self.ended = terminal
 
     async def end(self) -> None:
         """Say that nothing more comes."""
