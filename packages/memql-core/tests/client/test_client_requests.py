@@ -173,6 +173,7 @@ async def test_a_request_beyond_what_a_stream_carries_at_once_waits_no_longer_th
         await node.wait_for("cancel_request", 32)
         del node.answers["execute_query"]
         assert len(await client.query("queryJobs")) == 1
+    await node.wait_for("execute_query", 33)
     assert node.count("execute_query") == 33
 
 
