@@ -66,23 +66,27 @@ async def test_a_version_is_read_as_the_events_its_writer_published(database: Da
     assert deleted.log_seq == 3
 
 
+SHADOWS = {"id": "shadow", "createdAt": "then", "payload": "own", "oldStatus": "none"}
 SAID: dict[str, Any] = {
-    "id": "shadow",
-    "createdAt": "then",
-    "payload": "own",
     "status": "open",
+    'quo"ted': "a\\b",
     "share": 1.5,
     "count": 2**60,
     "deep": {"list": [1, None, "ü", {"a": False}]},
 }
 
 
-@pytest.mark.parametrize("secret", [False, True])
-async def test_what_the_database_builds_is_what_the_writer_says(database: Database, secret: bool) -> None:
+@pytest.mark.parametrize("payload", [SAID, SAID | SHADOWS, {}], ids=["plain", "shadows", "empty"])
+@pytest.mark.parametrize("secret", [False, True], ids=["open", "secret"])
+async def test_what_the_log_says_is_what_the_writer_said(
+    database: Database, secret: bool, payload: dict[str, Any]
+) -> None:
     mask = SecretMask(lambda: TREE if secret else Catalog(version=""))
     log = EventLog(database, mask)
-    await append(database, version("a", payload=SAID, concept="v1:lab:safe"))
-    second = await append(database, version("a", payload=SAID | {"pin": "1234"}, concept="v1:lab:safe", updated=True))
+    await append(database, version("a", payload=payload, concept="v1:lab:safe"))
+    second = await append(
+        database, version("a", payload=payload | {"pin": "1234"}, concept="v1:lab:safe", updated=True)
+    )
     told = graph_events(
         seq=2,
         id="v1:ops:job:a",
@@ -91,9 +95,9 @@ async def test_what_the_database_builds_is_what_the_writer_says(database: Databa
         actor="system:test",
         created_at=second.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         timestamp=second.created_at,
-        payload=mask("v1:lab:safe", SAID | {"pin": "1234"}),
+        payload=mask("v1:lab:safe", payload | {"pin": "1234"}),
         updated=True,
-        old_status="open",
+        old_status=payload.get("status"),
     )
     read = (await log.read(0, await settles(log, 2), 10))[1:]
     assert ("1234" in str(read[0].payload)) is not secret

@@ -1,7 +1,7 @@
 """What one version of a row says on the bus (spec "Write pipeline", step 8).
 
-The writer asks here, and so does the reader of the log where it does not take what PostgreSQL built: an event has the
-same id, topic and payload whichever way it comes.
+The writer asks here, and the reader of the log puts the same together from texts: an event has the same id, topic and
+payload whichever way it comes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from memql.events.event import Event, to_micros
 from memql.events.kinds import kind_for_topic
 from memql.events.topics import node_topic
 
-__all__ = ["event_id", "event_said", "graph_events", "heading"]
+__all__ = ["event_id", "graph_events", "heading"]
 
 
 def event_id(seq: int, action: str) -> str:
@@ -28,22 +28,6 @@ def heading(action: str, concept: str) -> tuple[str, str]:
     """The topic and the kind of an event about a row of a concept."""
     topic = node_topic(action, concept)
     return topic, kind_for_topic(topic).name
-
-
-def event_said(
-    payload: Mapping[str, Any], *, id: str, concept: str, actor: str, node_type: str, created_at: str
-) -> dict[str, Any]:
-    """What the event of a version says; see :func:`graph_events`."""
-    return {
-        **payload,
-        "id": id,
-        "nodeId": id,
-        "concept": concept,
-        "actor": actor,
-        "nodeType": node_type,
-        "createdAt": created_at,
-        "payload": dict(payload),
-    }
 
 
 def graph_events(
@@ -69,7 +53,16 @@ def graph_events(
 
     :param created_at: the version's instant as the language shows it.
     """
-    body = event_said(payload, id=id, concept=concept, actor=actor, node_type=node_type, created_at=created_at)
+    body = {
+        **payload,
+        "id": id,
+        "nodeId": id,
+        "concept": concept,
+        "actor": actor,
+        "nodeType": node_type,
+        "createdAt": created_at,
+        "payload": dict(payload),
+    }
 
     def event(action: str, content: Mapping[str, Any]) -> Event:
         topic, kind = heading(action, concept)

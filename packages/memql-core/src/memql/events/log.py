@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from memql.events.event import Event
-from memql.events.graph_events import event_id, event_said, heading
+from memql.events.event import Event, from_micros
+from memql.events.graph_events import event_id, graph_events, heading
 from memql.events.horizon import Beginning, Horizon
 from memql.events.masking import SecretMask
 from memql.graph.database import Database
 
 __all__ = ["EventLog"]
 
-# PostgreSQL builds what an event says, as its writer did; most readers hand it on or pass over it unread.
+# What an event says is put together from the texts that PostgreSQL has: most readers hand it on or pass over it unread.
 _READ = """
-SELECT n.seq, n.concept, n.created_by, round(date_part('epoch', n.created_at) * 1000000)::bigint, n.deleted, n.updated,
+SELECT n.seq, n.id, n.concept, n.type, n.created_by, memql_moment(n.created_at),
+       round(date_part('epoch', n.created_at) * 1000000)::bigint, n.deleted, n.updated,
        CASE WHEN n.provenance ->> 'kind' = 'automation' THEN
            concat_ws('>', nullif(n.provenance ->> 'via', ''), nullif(n.provenance ->> 'name', ''))
        END,
-       said.body::text,
+       n.payload::text,
+       n.payload ?| '{id,nodeId,concept,actor,nodeType,createdAt,payload,oldStatus}',
        CASE WHEN n.updated THEN (
-           SELECT (said.body || jsonb_build_object('oldStatus', old.status))::text
-           FROM (
-               SELECT before.payload -> 'status' AS status FROM memory_nodes AS before
-               WHERE before.id = n.id AND before.created_at < n.created_at ORDER BY before.created_at DESC LIMIT 1
-           ) AS old
-           WHERE jsonb_typeof(old.status) <> 'null'
+           SELECT (before.payload -> 'status')::text FROM memory_nodes AS before
+           WHERE before.id = n.id AND before.created_at < n.created_at ORDER BY before.created_at DESC LIMIT 1
        ) END
 FROM memory_nodes AS n
-CROSS JOIN LATERAL (
-    SELECT n.payload || jsonb_build_object(
-        'id', n.id, 'nodeId', n.id, 'concept', n.concept, 'actor', n.created_by, 'nodeType', n.type,
-        'createdAt', memql_moment(n.created_at), 'payload', n.payload
-    ) AS body
-) AS said
 WHERE n.seq > %s AND n.seq <= %s"""
 _OF_CONCEPTS = " AND n.concept = ANY (%s)"
 _SINCE = " AND NOT (n.seq <= %s AND pg_visible_in_snapshot(n.xid, %s::pg_snapshot))"
 _IN_ORDER = " ORDER BY n.seq LIMIT %s"
 
+_WINDOW = 4
+"""How many times as many positions as versions are wanted one statement looks through, and then by how much more: while
+PostgreSQL does not know how many there are it sorts all that it is shown."""
+
+_SLICE = 16
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class EventLog:
@@ -87,51 +86,100 @@ class EventLog:
         :param since: only versions that had not committed when the reader began.
         """
         statement = _READ
-        params: list[Any] = [after, upto]
+        params: list[Any] = []
         if concepts is not None:
             statement += _OF_CONCEPTS
             params.append(list(concepts))
         if since is not None:
             statement += _SINCE
             params += [since.upto, since.snapshot]
-        rows = await self._database.fetch(statement + _IN_ORDER, (*params, limit))
         events: list[Event] = []
-        for row in rows:
-            events.extend(_events(row, self._mask))
-        return events
+        begin, window, left = after, _WINDOW * limit, limit
+        while True:
+            end = min(upto, begin + window)
+            rows = await self._database.fetch(statement + _IN_ORDER, (begin, end, *params, left))
+            for number, row in enumerate(rows, 1):
+                events.extend(_events(_Row(*row), self._mask))
+                if number % _SLICE == 0:
+                    # Whoever reads much must not hold up what happens meanwhile.
+                    await asyncio.sleep(0)
+            left -= len(rows)
+            if left <= 0 or end >= upto:
+                return events
+            begin, window = end, window * _WINDOW
 
 
-def _events(row: Sequence[Any], mask: SecretMask | None) -> Iterator[Event]:
-    seq, concept, actor, micros, deleted, updated, cause, said, changed = row
-    hidden = mask if mask is not None and mask.hides(concept) else None
+class _Row(NamedTuple):
+    """A version as it is read. ``shadows`` is whether its payload has members that an event's own hide."""
 
-    def event(action: str, body: str) -> Event:
-        topic, kind = heading(action, concept)
-        return Event(
-            id=event_id(seq, action),
-            topic=topic,
-            body=body.encode() if hidden is None else _masked(hidden, concept, body),
-            kind=kind,
-            micros=micros,
-            actor=actor,
-            log_seq=seq,
-            cause=cause or "",
-        )
-
-    yield event("deleted" if deleted else "created", said)
-    if updated and not deleted:
-        yield event("updated", said if changed is None else changed)
+    seq: int
+    id: str
+    concept: str
+    node_type: str
+    actor: str
+    created_at: str
+    micros: int
+    deleted: bool
+    updated: bool
+    cause: str | None
+    payload: str
+    shadows: bool
+    old_status: str | None
 
 
-def _masked(mask: SecretMask, concept: str, body: str) -> dict[str, Any]:
-    """What an event says, without secrets: of the row's members and of their flattened copies."""
-    said = _decode(body)
-    shown = event_said(
-        mask(concept, said["payload"]),
-        id=said["id"],
-        concept=concept,
-        actor=said["actor"],
-        node_type=said["nodeType"],
-        created_at=said["createdAt"],
+def _events(row: _Row, mask: SecretMask | None) -> Iterator[Event]:
+    if row.shadows or (mask is not None and mask.hides(row.concept)):
+        yield from _read_events(row, mask)
+        return
+    said = _said(row)
+    yield _event("deleted" if row.deleted else "created", row, said.encode())
+    if row.updated and not row.deleted:
+        changed = said if row.old_status in (None, "null") else f'{said[:-1]},"oldStatus":{row.old_status}}}'
+        yield _event("updated", row, changed.encode())
+
+
+def _event(action: str, row: _Row, body: bytes) -> Event:
+    topic, kind = heading(action, row.concept)
+    return Event(
+        id=event_id(row.seq, action),
+        topic=topic,
+        body=body,
+        kind=kind,
+        micros=row.micros,
+        actor=row.actor,
+        log_seq=row.seq,
+        cause=row.cause or "",
     )
-    return {**said, **shown}
+
+
+def _said(row: _Row) -> str:
+    """What an event says, as :func:`graph_events` has it, from texts."""
+    own, payload = _quoted(row.id), row.payload
+    return (
+        f'{payload[:-1]}{"," if len(payload) > len("{}") else ""}"id":{own},"nodeId":{own},'
+        f'"concept":{_quoted(row.concept)},"actor":{_quoted(row.actor)},"nodeType":{_quoted(row.node_type)},'
+        f'"createdAt":"{row.created_at}","payload":{payload}}}'
+    )
+
+
+def _quoted(text: str) -> str:
+    return _encode(text).decode()
+
+
+def _read_events(row: _Row, mask: SecretMask | None) -> tuple[Event, ...]:
+    """The events of a row that has to be looked into."""
+    payload = _decode(row.payload)
+    return graph_events(
+        seq=row.seq,
+        id=row.id,
+        concept=row.concept,
+        node_type=row.node_type,
+        actor=row.actor,
+        created_at=row.created_at,
+        timestamp=from_micros(row.micros),
+        payload=payload if mask is None else mask(row.concept, payload),
+        deleted=row.deleted,
+        updated=row.updated,
+        old_status=None if row.old_status is None else msgspec.json.decode(row.old_status),
+        cause=row.cause or "",
+    )

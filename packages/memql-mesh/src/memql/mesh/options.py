@@ -47,7 +47,7 @@ class Options:
     parent_patience: int = 5
 
     read_every: float = 1.0
-    read_batch: int = 256
+    read_batch: int = 96
     own_grace: float = 0.25
     hint_every: float = 0.01
     hint_patience: float = 0.1

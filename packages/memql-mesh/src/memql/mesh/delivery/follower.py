@@ -37,7 +37,7 @@ _MOST_HELD: Final = 20_000
 _MANY_SEEN: Final = 4096
 _BEAT: Final = 600.0
 _SHORTEST_PAUSE: Final = 0.02
-_SLICE: Final = 32
+_SLICE: Final = 16
 
 
 class _Held(NamedTuple):
@@ -84,6 +84,8 @@ class Follower:
         self._known = known
         self._clock = clock
         self._read_upto = 0
+        self._settled = 0
+        self._settled_as_of = float("-inf")
         self._ahead: _Page | None = None
         self._begun_at = 0
         self._saved = 0
@@ -155,14 +157,14 @@ class Follower:
 
     async def catch_up(self) -> bool:
         """One batch; whether there may be more at once."""
-        horizon = self.source.horizon
-        settled = await horizon.settled()
-        as_of = horizon.as_of
-        more = False
+        if self._read_upto >= self._settled:
+            self._settled = await self.source.horizon.settled()
+            self._settled_as_of = self.source.horizon.as_of
+        settled, more = self._settled, False
         if settled > self._read_upto and len(self._held) < _MOST_HELD:
             more = await self._read(settled)
         self._release()
-        self._note_progress(settled, as_of)
+        self._note_progress()
         metrics.events_from_log.labels(self.source.name).inc(self.delivered - self._counted)
         self._counted = self.delivered
         return more
@@ -250,9 +252,9 @@ class Follower:
         if self._deliver(event):
             self.delivered += 1
 
-    def _note_progress(self, settled: int, as_of: float) -> None:
-        if self.position >= settled:
-            self._as_of = max(self._as_of, as_of)
+    def _note_progress(self) -> None:
+        if self.position >= self._settled:
+            self._as_of = max(self._as_of, self._settled_as_of)
 
     async def _save_now_and_then(self) -> None:
         age = self._clock() - self._saved_at
