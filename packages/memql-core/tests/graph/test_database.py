@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from pathlib import Path
 
 import anyio
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from memql.errors import Code, MemqlError
 from memql.graph.database import Connection, Database
@@ -272,6 +274,38 @@ async def test_a_refused_connection_and_a_malformed_string_are_told_apart() -> N
             pass
     assert malformed.value.code is Code.CONFIG_INVALID
     assert "geheim" not in str(malformed.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
+        ({"user": "nobody"}, 'role "nobody" does not exist'),
+    ],
+)
+async def test_a_connection_that_the_server_refuses_for_good_is_told_at_once(
+    dsn: str, wrong: dict[str, str], said: str
+) -> None:
+    with pytest.raises(MemqlError, match=said) as refused:
+        async with Database.open(make_conninfo(dsn, **wrong), patience=60):
+            pass
+    assert refused.value.code is Code.CONFIG_INVALID
+
+
+async def test_opening_waits_for_a_database_that_is_away(dsn: str, tmp_path: Path) -> None:
+    """One that comes while it is waited for: its socket appears."""
+    server = conninfo_to_dict(dsn)
+    socket = f".s.PGSQL.{server.get('port', 5432)}"
+    away = make_conninfo(dsn, host=str(tmp_path))
+    async with anyio.create_task_group() as group:
+
+        async def come() -> None:
+            await anyio.sleep(0.5)
+            (tmp_path / socket).symlink_to(Path(str(server["host"])) / socket)
+
+        group.start_soon(come)
+        async with Database.open(away, patience=30) as database:
+            assert await database.fetch_one("SELECT 1") == (1,)
 
 
 async def test_sessions_speak_utc(database: Database) -> None:

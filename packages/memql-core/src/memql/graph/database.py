@@ -27,6 +27,7 @@ from memql.errors import Code, MemqlError
 from memql.graph.exchange import Exchange
 from memql.graph.failures import translate
 from memql.graph.lending import Lending, Loan
+from memql.graph.patience import ride_out
 from memql.graph.prepared import execute_prepared, prepared_steps
 
 __all__ = ["Connection", "Database", "DirectConnection", "Params", "Statement", "Work"]
@@ -57,7 +58,11 @@ class Database:
     Open it with :meth:`open`. Every method raises :class:`MemqlError`; psycopg errors are its cause.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], direct_dsn: str, call_timeout: float) -> None:
+    def __init__(
+        self, pool: AsyncConnectionPool[Connection], direct_dsn: str, call_timeout: float, patience: float = 0.0
+    ) -> None:
+        self.patience = patience
+        """Seconds that :meth:`ride_out` waits for a database that is away."""
         self._pool = pool
         self._lending = Lending()
         self._direct_dsn = direct_dsn
@@ -76,6 +81,7 @@ class Database:
         connect_timeout: float = 10.0,
         acquire_timeout: float = 5.0,
         call_timeout: float = 60.0,
+        patience: float = 0.0,
     ) -> AsyncIterator[Database]:
         """Connect and yield the database; close the pool at the end.
 
@@ -83,32 +89,45 @@ class Database:
         :param direct_dsn: one that does not, for session locks and LISTEN; ``dsn`` when not given.
         :param acquire_timeout: seconds to wait for a free connection.
         :param call_timeout: seconds any call may take unless it says otherwise.
-        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached within ``connect_timeout``,
-            ``CONFIG_INVALID`` when the connection string is malformed.
+        :param patience: seconds to wait for a database that is away, now and in :meth:`ride_out`.
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached within ``connect_timeout`` and
+            ``patience``, ``CONFIG_INVALID`` when the connection string is malformed or the server refuses what it says.
         """
         conninfo = _conninfo(dsn, application_name, connect_timeout)
         direct = _conninfo(direct_dsn or dsn, application_name, connect_timeout)
-        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            conninfo,
-            open=False,
-            min_size=min_size,
-            max_size=max_size,
-            kwargs={"autocommit": True, "prepare_threshold": 1},
-            configure=_configure,
-            timeout=acquire_timeout,
-            reconnect_timeout=_RECONNECT_INTERVAL,
-            reconnect_failed=_keep_trying,
-            name=application_name,
-        )
-        database = cls(pool, direct, call_timeout)
+
+        async def connect() -> AsyncConnectionPool[Connection]:
+            pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+                conninfo,
+                open=False,
+                min_size=min_size,
+                max_size=max_size,
+                kwargs={"autocommit": True, "prepare_threshold": 1},
+                configure=_configure,
+                timeout=acquire_timeout,
+                reconnect_timeout=_RECONNECT_INTERVAL,
+                reconnect_failed=_keep_trying,
+                name=application_name,
+            )
+            await _fill(pool, connect_timeout)
+            return pool
+
+        pool = await ride_out("the start", connect, patience)
+        database = cls(pool, direct, call_timeout, patience)
         try:
-            await _guarded(_Call(), _probe(conninfo), connect_timeout + 1.0)
-            await _guarded(_Call(), pool.open(wait=True, timeout=connect_timeout), connect_timeout + 1.0)
             yield database
         finally:
             with anyio.CancelScope(shield=True):
                 await database._return(database._lending.drain())
                 await pool.close()
+
+    async def ride_out(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step of a start that may be done again; wait for the database while it is away.
+
+        :param what: the step, as the log names it.
+        :raises MemqlError: as :func:`memql.graph.patience.ride_out`.
+        """
+        return await ride_out(what, step, self.patience)
 
     async def run(self, work: Work[T], *, timeout: float | None = None) -> T:
         """Run ``work`` with a pooled connection in autocommit mode and return its result.
@@ -407,6 +426,17 @@ async def _connect(conninfo: str) -> Connection:
         await connection.close()
         raise
     return connection
+
+
+async def _fill(pool: AsyncConnectionPool[Connection], timeout: float) -> None:
+    """Open a pool that is ready for use; one that does not become so is closed."""
+    try:
+        await _guarded(_Call(), _probe(pool.conninfo), timeout + 1.0)
+        await _guarded(_Call(), pool.open(wait=True, timeout=timeout), timeout + 1.0)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await pool.close()
+        raise
 
 
 async def _probe(conninfo: str) -> None:
