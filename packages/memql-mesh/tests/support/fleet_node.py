@@ -69,6 +69,9 @@ class Runs:
 async def _observe(seen: TextIO, runs: Runs, stack: ExitStack, tasks: TaskGroup, node: Node) -> None:
     """Write down what the bus of the node publishes, and how the node sees the others."""
     mesh = node.companion
+    # An identity node issues credentials and joins nothing.
+    if mesh is None:
+        return
     assert isinstance(mesh, Mesh)
     runs.life = mesh.incarnation
 
