@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import anyio
-import grpc
 from anyio.abc import TaskGroup
 
 from memql.config import load_settings
@@ -140,11 +139,8 @@ def _detour(ways: Mapping[str, str]) -> None:
     straight = streams.dial
 
     @asynccontextmanager
-    async def dial(
-        address: str, *, authorization: str, credentials: grpc.ChannelCredentials | None
-    ) -> AsyncIterator[Stream]:
-        way = ways.get(address, address)
-        async with straight(way, authorization=authorization, credentials=credentials) as stream:
+    async def dial(address: str, **more: Any) -> AsyncIterator[Stream]:
+        async with straight(ways.get(address, address), **more) as stream:
             yield stream
 
     vars(dialer)["dial"] = dial
