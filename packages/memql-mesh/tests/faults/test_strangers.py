@@ -16,6 +16,7 @@ import grpc
 import pytest
 from aiohttp import ClientSession
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cutting import Cuts, cut
 from fleet import QUICK, Fleet, fleet
 from identity_system import BASE, SHARED_SECRET, seed_text
 from issuer_system import Rows, Signer
@@ -32,6 +33,7 @@ from memql.mesh.wire.messages import NodeShutdown, NodeWelcome
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(200)]
 
 NODES = ("bff-1", "cognition-1", "agent-1")
+CUT_FOR = 5.0
 WITHIN = 5.0
 """Seconds from a revocation to the end of the streams that it concerns."""
 
@@ -278,6 +280,27 @@ async def test_a_member_that_is_revoked_loses_its_streams_and_does_not_come_back
     assert not dialed(nodes, member)
     await nodes.whole(*others)
     assert all(nodes.nodes[name].alive for name in NODES)
+
+
+async def test_a_mesh_with_credentials_lives_through_cuts_of_its_connections(mesh: Guarded, dsn: str) -> None:
+    """Also while it starts, and though every hello asks the database about its credential."""
+    nodes, cuts = mesh.nodes, Cuts()
+    everybody = ("identity-1", *NODES)
+    async with anyio.create_task_group() as cutting:
+        cutting.start_soon(cut, dsn, cuts)
+        for name in everybody:
+            nodes.kill(name)
+            await nodes.gone(name)
+            await nodes.start(name)
+        pids = [nodes.nodes[name].pid for name in everybody]
+        await nodes.ready(*everybody)
+        await anyio.sleep(CUT_FOR)
+        cutting.cancel_scope.cancel()
+    healed = await nodes.whole(*NODES)
+    died = [name for name in everybody if not nodes.nodes[name].alive]
+    show(f"whole {healed:.1f} s after the last cut", [{**vars(cuts), "nodes died": len(died)}])
+    assert not died
+    assert pids == [nodes.nodes[name].pid for name in everybody]
 
 
 def dialed(nodes: Fleet, member: str) -> list[str]:

@@ -262,12 +262,19 @@ class Automations:
     async def _stop(self) -> None:
         with anyio.move_on_after(self._options.drain):
             await self._lanes.drain()
-        for replay in self._replays:
-            try:
-                await replay.save()
-            except MemqlError as error:
-                _log.warning("automation_cursor_not_saved", error=error.message)
-        await self._leases.release()
+        # A database that is away holds nobody up: the leases run out, and the next process reads a little more.
+        with anyio.move_on_after(self._options.last_words) as writing:
+            await self._leases.release()
+            for replay in self._replays:
+                await self._save(replay)
+        if writing.cancelled_caught:
+            _log.warning("automations_stopped_unsaved", seconds=self._options.last_words)
+
+    async def _save(self, replay: Replay) -> None:
+        try:
+            await replay.save()
+        except MemqlError as error:
+            _log.warning("automation_cursor_not_saved", error=error.message)
 
     async def _listen(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """The fast path. A tree that changes brings other patterns; what is queued for the old ones is not lost."""
