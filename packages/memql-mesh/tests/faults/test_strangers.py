@@ -134,7 +134,8 @@ async def cases(mesh: Guarded) -> list[Case]:
     gone = await token("bff-20")
     await mesh.callers.rows.revoke(await mesh.row("bff-20", "bff"))
     kid = mesh.callers.signer.public.kid
-    forged = FORGED.token({"kid": kid}, iss=BASE, **{"class": "node"}, sub="x", cid="x", node_id="bff-21")
+    stolen: dict[str, Any] = {"class": "node", "sub": "x", "cid": "x", "node_id": "bff-21", "node_type": "bff"}
+    forged = FORGED.token({"kid": kid}, iss=BASE, **stolen)
     late = await token("bff-22", exp=int(time.time()) - 90)
     return [
         Case("nothing", "", UNAUTHENTICATED, "missing"),

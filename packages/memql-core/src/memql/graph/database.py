@@ -109,7 +109,7 @@ class Database:
                 reconnect_failed=_keep_trying,
                 name=application_name,
             )
-            await _fill(pool, connect_timeout)
+            await _fill(pool, conninfo, connect_timeout)
             return pool
 
         pool = await ride_out("the start", connect, patience)
@@ -428,10 +428,10 @@ async def _connect(conninfo: str) -> Connection:
     return connection
 
 
-async def _fill(pool: AsyncConnectionPool[Connection], timeout: float) -> None:
+async def _fill(pool: AsyncConnectionPool[Connection], conninfo: str, timeout: float) -> None:
     """Open a pool that is ready for use; one that does not become so is closed."""
     try:
-        await _guarded(_Call(), _probe(pool.conninfo), timeout + 1.0)
+        await _guarded(_Call(), _probe(conninfo), timeout + 1.0)
         await _guarded(_Call(), pool.open(wait=True, timeout=timeout), timeout + 1.0)
     except BaseException:
         with anyio.CancelScope(shield=True):
