@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
 from pathlib import Path
 
 import anyio
@@ -95,6 +97,34 @@ async def test_lone_statements_cancelled_at_random_cost_no_connection_and_leave_
         assert statistics.get("connections_lost", 0) == 0
         assert statistics.get("returns_bad", 0) == 0
         assert statistics["connections_num"] == 4
+
+
+@pytest.mark.parametrize("lone", [True, False])
+async def test_a_cancellation_that_overtakes_its_statement_is_sent_again(dsn: str, lone: bool) -> None:
+    """The server ignores one that comes while it is idle, as when it had no time to read the statement yet."""
+    async with (
+        Database.open(dsn, application_name="watcher", max_size=1) as watcher,
+        Database.open(dsn, application_name="cancelled", min_size=1, max_size=1) as database,
+    ):
+        await database.run_prepared(_NAP, (b"0",))
+        (pid,) = await backends(watcher)
+
+        async def wake() -> None:
+            await anyio.sleep(0.4)
+            os.kill(pid, signal.SIGCONT)
+
+        async with anyio.create_task_group() as group:
+            os.kill(pid, signal.SIGSTOP)
+            group.start_soon(wake)
+            began = anyio.current_time()
+            with anyio.move_on_after(0.1):
+                if lone:
+                    await database.run_prepared(_NAP, (b"30",))
+                else:
+                    await database.fetch("SELECT pg_sleep(30)")
+        assert anyio.current_time() - began < 4
+        assert await watcher.fetch_one(_NAPPING if lone else _SLEEPING) == (0,)
+        assert await backends(watcher) == {pid}
 
 
 async def test_a_lone_statement_that_takes_too_long_is_stopped_on_the_server(database: Database) -> None:

@@ -41,6 +41,8 @@ Statement: TypeAlias = str | bytes | sql.SQL | sql.Composed
 _FAILURES = (psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests)
 _CANCEL_GRACE = 15.0
 """Seconds a cancelled call may take to stop its query; psycopg itself gives up after two waits of five."""
+_CANCEL_AGAIN = 0.5
+"""Seconds between cancellations of one query: the first may reach the server before the query, and is ignored then."""
 _RECONNECT_INTERVAL = 0.5
 _KEEPALIVE = {
     "keepalives": 1,
@@ -221,6 +223,7 @@ class Database:
 
     async def _pooled(self, call: _Call, work: Work[T]) -> T:
         loan = await self._acquire()
+        call.connection = loan.connection
         try:
             return await work(loan.connection)
         finally:
@@ -264,11 +267,9 @@ class Database:
 
     async def _call_off(self, exchange: Exchange, loan: Loan) -> None:
         """Stop a statement on the server and give its connection back; one that does not stop is closed."""
-        try:
-            await loan.connection.cancel_safe(timeout=_CANCEL_GRACE / 3)
-            await exchange.wait(_CANCEL_GRACE / 3)
-        except psycopg.Error:
-            pass  # then it is not over, and the connection goes
+        with anyio.move_on_after(_CANCEL_GRACE * 2 / 3):
+            while not exchange.over and await _cancel(loan.connection):
+                await exchange.wait(_CANCEL_AGAIN)
         if not exchange.over:
             exchange.abandon()
             await loan.connection.close()
@@ -291,6 +292,7 @@ class DirectConnection:
         """Run ``work`` with the connection; see :meth:`Database.run`."""
 
         async def body(call: _Call) -> T:
+            call.connection = self._connection
             try:
                 return await work(self._connection)
             finally:
@@ -325,10 +327,11 @@ class DirectConnection:
 class _Call:
     """The state a running call shares with whoever may cancel it."""
 
-    __slots__ = ("cancellable",)
+    __slots__ = ("cancellable", "connection")
 
     def __init__(self, *, cancellable: bool = True) -> None:
         self.cancellable = cancellable
+        self.connection: Connection | None = None
 
 
 async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) -> T:
@@ -371,10 +374,23 @@ async def _stop(call: _Call, task: asyncio.Task[Any]) -> None:
     """Cancel once, and wait until the query has stopped on the server and the connection is back."""
     if call.cancellable:
         task.cancel()
-    with anyio.CancelScope(shield=True):
-        await _end_of(task, _CANCEL_GRACE)
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_CANCEL_GRACE):
+        await _end_of(task, _CANCEL_AGAIN)
+        while not task.done():
+            if call.cancellable and call.connection is not None:
+                await _cancel(call.connection)
+            await _end_of(task, _CANCEL_AGAIN)
     if task.done() and not task.cancelled():
         task.exception()  # retrieved: the caller learns of the cancellation, not of what it interrupted
+
+
+async def _cancel(connection: Connection) -> bool:
+    """Cancel what runs on a connection; False when the server cannot be told."""
+    try:
+        await connection.cancel_safe(timeout=_CANCEL_GRACE / 3)
+    except psycopg.Error:
+        return False
+    return True
 
 
 def _too_long(timeout: float) -> MemqlError:
