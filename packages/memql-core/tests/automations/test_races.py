@@ -110,6 +110,6 @@ async def test_when_the_database_goes_away_under_a_batch_no_member_is_lost(
         await until(lambda: counts.runs_completed + counts.runs_failed >= 40)
         assert counts.claim_errors >= 40, "each member of the batch counts"
         assert counts.unguarded == open_window
-        assert counts.claimed == 40, "one that goes ahead waits for its claim where it writes"
+        assert counts.claimed == 40, "those that went ahead without a claim wait for one where they write"
         rows = await database.fetch("SELECT payload ->> 'at' FROM memory_nodes WHERE concept = 'v1:plant:tick'")
         assert len(rows) == len(set(rows)) == 40

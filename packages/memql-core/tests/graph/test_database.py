@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
+from pathlib import Path
 
 import anyio
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from memql.errors import Code, MemqlError
 from memql.graph.database import Connection, Database
@@ -93,6 +97,34 @@ async def test_lone_statements_cancelled_at_random_cost_no_connection_and_leave_
         assert statistics.get("connections_lost", 0) == 0
         assert statistics.get("returns_bad", 0) == 0
         assert statistics["connections_num"] == 4
+
+
+@pytest.mark.parametrize("lone", [True, False])
+async def test_a_cancellation_that_overtakes_its_statement_is_sent_again(dsn: str, lone: bool) -> None:
+    """The server ignores one that comes while it is idle, as when it had no time to read the statement yet."""
+    async with (
+        Database.open(dsn, application_name="watcher", max_size=1) as watcher,
+        Database.open(dsn, application_name="cancelled", min_size=1, max_size=1) as database,
+    ):
+        await database.run_prepared(_NAP, (b"0",))
+        (pid,) = await backends(watcher)
+
+        async def wake() -> None:
+            await anyio.sleep(0.4)
+            os.kill(pid, signal.SIGCONT)
+
+        async with anyio.create_task_group() as group:
+            os.kill(pid, signal.SIGSTOP)
+            group.start_soon(wake)
+            began = anyio.current_time()
+            with anyio.move_on_after(0.1):
+                if lone:
+                    await database.run_prepared(_NAP, (b"30",))
+                else:
+                    await database.fetch("SELECT pg_sleep(30)")
+        assert anyio.current_time() - began < 4
+        assert await watcher.fetch_one(_NAPPING if lone else _SLEEPING) == (0,)
+        assert await backends(watcher) == {pid}
 
 
 async def test_a_lone_statement_that_takes_too_long_is_stopped_on_the_server(database: Database) -> None:
@@ -272,6 +304,38 @@ async def test_a_refused_connection_and_a_malformed_string_are_told_apart() -> N
             pass
     assert malformed.value.code is Code.CONFIG_INVALID
     assert "geheim" not in str(malformed.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
+        ({"user": "nobody"}, 'role "nobody" does not exist'),
+    ],
+)
+async def test_a_connection_that_the_server_refuses_for_good_is_told_at_once(
+    dsn: str, wrong: dict[str, str], said: str
+) -> None:
+    with pytest.raises(MemqlError, match=said) as refused:
+        async with Database.open(make_conninfo(dsn, **wrong), patience=60):
+            pass
+    assert refused.value.code is Code.CONFIG_INVALID
+
+
+async def test_opening_waits_for_a_database_that_is_away(dsn: str, tmp_path: Path) -> None:
+    """One that comes while it is waited for: its socket appears."""
+    server = conninfo_to_dict(dsn)
+    socket = f".s.PGSQL.{server.get('port', 5432)}"
+    away = make_conninfo(dsn, host=str(tmp_path))
+    async with anyio.create_task_group() as group:
+
+        async def come() -> None:
+            await anyio.sleep(0.5)
+            (tmp_path / socket).symlink_to(Path(str(server["host"])) / socket)
+
+        group.start_soon(come)
+        async with Database.open(away, patience=30) as database:
+            assert await database.fetch_one("SELECT 1") == (1,)
 
 
 async def test_sessions_speak_utc(database: Database) -> None:

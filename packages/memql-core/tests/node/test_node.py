@@ -128,7 +128,8 @@ async def test_a_refused_tree_keeps_the_node_from_starting(settings: Settings, t
 
 
 async def test_a_database_that_cannot_be_reached_is_named_as_one_error(settings: Settings, tmp_path: Path) -> None:
-    unreachable = settings.model_copy(update={"database_dsn": f"host={tmp_path} dbname=x connect_timeout=1"})
+    nowhere = f"host={tmp_path} dbname=x connect_timeout=1"
+    unreachable = settings.model_copy(update={"database_dsn": nowhere, "database_patience": 0.2})
     with pytest.raises(MemqlError) as error:
         async with open_node(unreachable):
             raise AssertionError
@@ -245,13 +246,33 @@ async def test_a_loop_that_dies_takes_the_node_down(settings: Settings) -> None:
     class Broken(Greeter):
         def components(self, services: Services) -> Iterable[Component]:
             async def loop() -> None:
-                raise MemqlError(Code.UNAVAILABLE, "the loop broke")
+                raise MemqlError(Code.INTERNAL, "the loop broke")
 
             return [Component("broken", loop)]
 
     with pytest.raises(MemqlError, match="the loop broke"):
         async with open_node(settings, roles=[Broken()]):
             await anyio.sleep(10)
+
+
+async def test_a_loop_that_finds_the_database_away_begins_again(settings: Settings) -> None:
+    again = anyio.Event()
+
+    class Unlucky(Greeter):
+        def components(self, services: Services) -> Iterable[Component]:
+            lives = iter((MemqlError(Code.UNAVAILABLE, "away"), MemqlError(Code.TIMEOUT, "slow")))
+
+            async def loop() -> None:
+                for away in lives:
+                    raise away
+                again.set()
+                await anyio.sleep_forever()
+
+            return [Component("unlucky", loop)]
+
+    async with open_node(settings, roles=[Unlucky()]):
+        with anyio.fail_after(20):
+            await again.wait()
 
 
 PROGRAM = """

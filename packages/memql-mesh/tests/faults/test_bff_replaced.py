@@ -71,9 +71,10 @@ async def ask(client: Client, held: Held) -> None:
         await anyio.sleep(ASKS_EVERY)
 
 
-async def keep_writing(nodes: Fleet, written: list[str]) -> None:
+async def keep_writing(nodes: Fleet, written: list[str], enough: anyio.Event) -> None:
+    """Write until it is enough; every write that was begun is acknowledged."""
     async with nodes.client("cognition-1") as client:
-        while True:
+        while not enough.is_set():
             name = f"u{len(written)}"
             await client.execute(_INSERT, {"id": name})
             written.append(f"v1:cognition:utterance:{name}")
@@ -88,20 +89,54 @@ async def probe(nodes: Fleet, balanced: Balancer) -> None:
         await anyio.sleep(PROBED_EVERY)
 
 
-async def replace_hub(nodes: Fleet, old: str, new: str) -> float:
-    """Have a hub drain, and start its successor meanwhile; how many seconds the drain took."""
+@dataclass
+class Drain:
+    """The end of a hub: its streams before, and what its health said meanwhile."""
+
+    hub: str
+    successor: str
+    streams: int = 0
+    refused_probes: int = 0
+    fewest_streams: int = 0
+    seconds: float = 0.0
+
+
+async def streams(nodes: Fleet, hub: str) -> tuple[int, int]:
+    """The status of a hub's health, and how many streams it counts."""
+    status, said = await nodes.get(nodes.nodes[hub], "/healthz")
+    return status, said["activeStreams"] if status else 0
+
+
+async def look_on(nodes: Fleet, drain: Drain) -> None:
+    """See a hub tell probes to go elsewhere, and its streams become fewer."""
+    drain.fewest_streams = drain.streams
+    while True:
+        status, left = await streams(nodes, drain.hub)
+        if status == 503:
+            drain.refused_probes += 1
+            drain.fewest_streams = min(drain.fewest_streams, left)
+        await anyio.sleep(0.1)
+
+
+async def replace_hub(nodes: Fleet, old: str, new: str) -> Drain:
+    """Have a hub drain, and start its successor meanwhile."""
     began = anyio.current_time()
+    drain = Drain(old, new, streams=(await streams(nodes, old))[1])
     nodes.signal(old, signal.SIGTERM)
-    await nodes.start(new, **QUICK, **STOPPING)
-    await nodes.ready(new)
-    await nodes.gone(old)
-    return anyio.current_time() - began
+    async with anyio.create_task_group() as watching:
+        watching.start_soon(look_on, nodes, drain)
+        await nodes.start(new, **QUICK, **STOPPING)
+        await nodes.ready(new)
+        await nodes.gone(old)
+        watching.cancel_scope.cancel()
+    drain.seconds = anyio.current_time() - began
+    return drain
 
 
 async def test_two_hubs_are_replaced_under_two_hundred_held_streams(dsn: str, tmp_path: Path) -> None:
     every = [Held() for _ in range(CLIENTS)]
     written: list[str] = []
-    drains: list[float] = []
+    drains: list[Drain] = []
     async with fleet(dsn, tmp_path) as nodes:
         for name in ("bff-1", "bff-2", "cognition-1"):
             await nodes.start(name, **QUICK, **STOPPING)
@@ -112,20 +147,22 @@ async def test_two_hubs_are_replaced_under_two_hundred_held_streams(dsn: str, tm
             for held in every:
                 await running.start(hold, balanced.address, held)
             async with anyio.create_task_group() as writing:
-                writing.start_soon(keep_writing, nodes, written)
+                enough = anyio.Event()
+                writing.start_soon(keep_writing, nodes, written, enough)
                 await anyio.sleep(1)
                 drains.append(await replace_hub(nodes, "bff-1", "bff-3"))
                 drains.append(await replace_hub(nodes, "bff-2", "bff-4"))
                 while len(written) < EVENTS:  # noqa: ASYNC110  another task
                     await anyio.sleep(0.1)
-                writing.cancel_scope.cancel()
+                enough.set()
             with anyio.move_on_after(30):
                 while any(set(written) - held.events.keys() for held in every):  # noqa: ASYNC110  other tasks
                     await anyio.sleep(0.1)
             running.cancel_scope.cancel()
     wanted = set(written)
+    show("hubs that drained", [vars(drain) for drain in drains])
     show(
-        f"{CLIENTS} streams over {len(written)} events; the hubs drained in {drains[0]:.1f} and {drains[1]:.1f} s",
+        f"{CLIENTS} streams over {len(written)} events",
         [
             {
                 "missed": sum(len(wanted - held.events.keys()) for held in every),
@@ -138,6 +175,8 @@ async def test_two_hubs_are_replaced_under_two_hundred_held_streams(dsn: str, tm
         ],
     )
     assert {name for held in every for name in held.nodes} >= {"bff-3", "bff-4"}
+    assert all(drain.streams and drain.refused_probes for drain in drains)
+    assert all(drain.fewest_streams < drain.streams / 2 for drain in drains)
     for held in every:
         assert held.events == Counter(written)
         assert (held.gaps, held.lost, held.failed) == (0, 0, [])

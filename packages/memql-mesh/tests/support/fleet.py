@@ -107,6 +107,7 @@ class Fleet:
     parent: ChildProcess
     nodes: dict[str, FleetNode] = field(default_factory=dict)
     rest: str = ""
+    _ordering: anyio.Lock = field(default_factory=anyio.Lock)
 
     def add(self, node_id: str, **more: str) -> FleetNode:
         """Make a node known, so that others can be told where it will be; its type is the id up to the dash."""
@@ -137,8 +138,9 @@ class Fleet:
         node.file("view").unlink(missing_ok=True)
         assert self.parent.stdin is not None
         order = {"log": str(node.log), "env": dict(node.env)}
-        await TextSendStream(self.parent.stdin).send(json.dumps(order) + "\n")
-        node.pid = int(await self.line())
+        async with self._ordering:
+            await TextSendStream(self.parent.stdin).send(json.dumps(order) + "\n")
+            node.pid = int(await self.line())
         return node
 
     async def ready(self, *node_ids: str, seconds: float = 60) -> None:
@@ -199,9 +201,12 @@ class Fleet:
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     def signal(self, node_id: str, number: signal.Signals) -> None:
-        """Signal a node's process; one that is gone already stays so."""
-        with suppress(ProcessLookupError):
-            os.kill(self.nodes[node_id].pid, number)
+        """Signal a node's process; one that is gone already, or was never started, stays so."""
+        pid = self.nodes[node_id].pid
+        # To a system call, 0 is everybody: this process and its relatives.
+        if pid > 0:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self, node_id: str) -> None:
         """kill -9."""

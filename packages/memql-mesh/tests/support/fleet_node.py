@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import anyio
-import grpc
 from anyio.abc import TaskGroup
 
 from memql.config import load_settings
@@ -69,6 +68,9 @@ class Runs:
 async def _observe(seen: TextIO, runs: Runs, stack: ExitStack, tasks: TaskGroup, node: Node) -> None:
     """Write down what the bus of the node publishes, and how the node sees the others."""
     mesh = node.companion
+    # An identity node issues credentials and joins nothing.
+    if mesh is None:
+        return
     assert isinstance(mesh, Mesh)
     runs.life = mesh.incarnation
 
@@ -137,11 +139,8 @@ def _detour(ways: Mapping[str, str]) -> None:
     straight = streams.dial
 
     @asynccontextmanager
-    async def dial(
-        address: str, *, authorization: str, credentials: grpc.ChannelCredentials | None
-    ) -> AsyncIterator[Stream]:
-        way = ways.get(address, address)
-        async with straight(way, authorization=authorization, credentials=credentials) as stream:
+    async def dial(address: str, **more: Any) -> AsyncIterator[Stream]:
+        async with straight(ways.get(address, address), **more) as stream:
             yield stream
 
     vars(dialer)["dial"] = dial

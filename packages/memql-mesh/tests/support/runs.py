@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -11,7 +11,7 @@ from fleet import Fleet
 
 from memql.graph.database import Database
 
-__all__ = ["Runs", "guard", "leaders", "runs_of", "wait_until_run"]
+__all__ = ["Runs", "allowed_repetitions", "firings", "guard", "leaders", "runs_of", "wait_until_run"]
 
 _ROWS = """
 SELECT payload ->> 'about', count(*) FROM memory_nodes
@@ -69,6 +69,12 @@ async def leaders(fleet: Fleet) -> int:
 async def guard(fleet: Fleet, node_ids: Sequence[str]) -> list[dict[str, object]]:
     """What the guards of these nodes have decided, a row each."""
     return [await _guard(fleet, node_id) for node_id in node_ids]
+
+
+def allowed_repetitions(decided: Sequence[Mapping[str, object]]) -> int:
+    """How many calls of host code beyond one for each run the guards account for: runs that went ahead without a claim,
+    and runs that were carried on after their process lost the database."""
+    return sum(int(str(row[outcome])) for row in decided for outcome in ("unguarded", "take_overs"))
 
 
 async def _guard(fleet: Fleet, node_id: str) -> dict[str, object]:

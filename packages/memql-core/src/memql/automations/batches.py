@@ -11,18 +11,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from memql.errors import Code, MemqlError
+from memql.errors import MemqlError
+from memql.graph.failures import UNREACHABLE
 
-__all__ = ["UNREACHABLE", "Batches", "Start"]
+__all__ = ["Batches", "Start"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 Start: TypeAlias = Callable[..., object]
 """``start_soon`` of a task group."""
-
-UNREACHABLE = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
-"""Codes that say the database could not be asked, rather than what it answered."""
 
 
 class _Asked(NamedTuple, Generic[T, R]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -77,6 +78,7 @@ class Automations:
         self.counts = Counts()
         self.owner = owner
         self._group = anyio.create_task_group()
+        self._database = database
         self._bus = bus
         self._options = options
         self._executors = executors
@@ -168,13 +170,13 @@ class Automations:
         """Start, yield, and stop: no new runs, those under way get ``options.drain`` seconds, the rest is
         given back for other processes to carry on. Once.
 
-        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached at the start, and what
-            :meth:`use` raises.
+        :raises MemqlError: ``UNAVAILABLE`` when the database stays away at the start, and what :meth:`use` raises.
         """
         self.use(catalog)
         for replay in self._replays:
-            await replay.begin()
-        await self._places.announce(self._executors(), self._placement)
+            await self._database.ride_out("the automations", replay.begin)
+        announce = partial(self._places.announce, self._executors(), self._placement)
+        await self._database.ride_out("the automations", announce)
         async with self._group as group:
             async with anyio.create_task_group() as loops:
                 await self._start(loops)
@@ -260,12 +262,19 @@ class Automations:
     async def _stop(self) -> None:
         with anyio.move_on_after(self._options.drain):
             await self._lanes.drain()
-        for replay in self._replays:
-            try:
-                await replay.save()
-            except MemqlError as error:
-                _log.warning("automation_cursor_not_saved", error=error.message)
-        await self._leases.release()
+        # A database that is away holds nobody up: the leases run out, and the next process reads a little more.
+        with anyio.move_on_after(self._options.last_words) as writing:
+            await self._leases.release()
+            for replay in self._replays:
+                await self._save(replay)
+        if writing.cancelled_caught:
+            _log.warning("automations_stopped_unsaved", seconds=self._options.last_words)
+
+    async def _save(self, replay: Replay) -> None:
+        try:
+            await replay.save()
+        except MemqlError as error:
+            _log.warning("automation_cursor_not_saved", error=error.message)
 
     async def _listen(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """The fast path. A tree that changes brings other patterns; what is queued for the old ones is not lost."""

@@ -185,8 +185,8 @@ class Dispatcher:
         """What its arguments and its ``@filter`` say."""
         ctx = context_for(compiled, event, IdSequence(()), datetime.now(UTC))
         needs = compiled.filter is not None and compiled.filter.needs_tables
-        tables = await reached(partial(self._runner.tables, ctx), self._options) if needs else None
         try:
+            tables = await reached(partial(self._runner.tables, ctx), self._options) if needs else None
             return compiled.admits(event, ctx, tables)
         except MemqlError as error:
             self._refuse(compiled, event, error)

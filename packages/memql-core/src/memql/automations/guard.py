@@ -15,11 +15,11 @@ from typing import Protocol
 
 import structlog
 
-from memql.automations.batches import UNREACHABLE
 from memql.automations.claims import Claim, Subject
 from memql.automations.metrics import Counts
 from memql.automations.options import Options
 from memql.errors import Code, MemqlError
+from memql.graph.failures import UNREACHABLE
 
 __all__ = ["Claiming", "Guard", "Unguarded"]
 

@@ -19,6 +19,8 @@ class Options:
 
     ``cursor`` is ``role:`` and the node type: the consumer that replays. It is saved every ``save_every`` while it
     moves and every ``cursor_beat`` while it does not.
+
+    At the end, runs get ``drain`` to finish, and what is written then gets ``last_words``.
     """
 
     lease: float = 15.0
@@ -50,3 +52,4 @@ class Options:
     leader_poll: float = 0.5
     catch_up: float = 3600.0
     drain: float = 10.0
+    last_words: float = 3.0

@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 import anyio
 import structlog
 
-from memql.automations.batches import UNREACHABLE
 from memql.automations.claims import Claim, ClaimLostError, Claims, Subject
 from memql.automations.compiled import CompiledAutomation
 from memql.automations.execution import Execution, Executor
@@ -26,6 +25,7 @@ from memql.automations.unclaimed import ClaimNeededError, UnclaimedJournal
 from memql.errors import MemqlError
 from memql.events.event import Event
 from memql.graph.database import Database
+from memql.graph.failures import UNREACHABLE
 from memql.ids import derived_id
 
 __all__ = ["Run", "Runs", "Sighting", "reached", "subject_of"]
@@ -254,13 +254,13 @@ class _TriggeredRun(Run):
 
 
 async def reached(ask: Callable[[], Awaitable[T]], options: Options) -> T:
-    """Ask until the database answers."""
+    """Ask until the database answers, or says no for good."""
     wait = options.retry_delay
     while True:
         try:
             return await ask()
         except MemqlError as error:
-            if error.code not in UNREACHABLE:
+            if error.code not in UNREACHABLE and not error.retryable:
                 raise
         await anyio.sleep(wait)
         wait = min(wait * 2, options.retry_delay_most)

@@ -27,6 +27,7 @@ from memql.errors import Code, MemqlError
 from memql.graph.exchange import Exchange
 from memql.graph.failures import translate
 from memql.graph.lending import Lending, Loan
+from memql.graph.patience import ride_out
 from memql.graph.prepared import execute_prepared, prepared_steps
 
 __all__ = ["Connection", "Database", "DirectConnection", "Params", "Statement", "Work"]
@@ -40,6 +41,8 @@ Statement: TypeAlias = str | bytes | sql.SQL | sql.Composed
 _FAILURES = (psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests)
 _CANCEL_GRACE = 15.0
 """Seconds a cancelled call may take to stop its query; psycopg itself gives up after two waits of five."""
+_CANCEL_AGAIN = 0.5
+"""Seconds between cancellations of one query: the first may reach the server before the query, and is ignored then."""
 _RECONNECT_INTERVAL = 0.5
 _KEEPALIVE = {
     "keepalives": 1,
@@ -57,7 +60,11 @@ class Database:
     Open it with :meth:`open`. Every method raises :class:`MemqlError`; psycopg errors are its cause.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], direct_dsn: str, call_timeout: float) -> None:
+    def __init__(
+        self, pool: AsyncConnectionPool[Connection], direct_dsn: str, call_timeout: float, patience: float = 0.0
+    ) -> None:
+        self.patience = patience
+        """Seconds that :meth:`ride_out` waits for a database that is away."""
         self._pool = pool
         self._lending = Lending()
         self._direct_dsn = direct_dsn
@@ -76,6 +83,7 @@ class Database:
         connect_timeout: float = 10.0,
         acquire_timeout: float = 5.0,
         call_timeout: float = 60.0,
+        patience: float = 0.0,
     ) -> AsyncIterator[Database]:
         """Connect and yield the database; close the pool at the end.
 
@@ -83,32 +91,45 @@ class Database:
         :param direct_dsn: one that does not, for session locks and LISTEN; ``dsn`` when not given.
         :param acquire_timeout: seconds to wait for a free connection.
         :param call_timeout: seconds any call may take unless it says otherwise.
-        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached within ``connect_timeout``,
-            ``CONFIG_INVALID`` when the connection string is malformed.
+        :param patience: seconds to wait for a database that is away, now and in :meth:`ride_out`.
+        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached within ``connect_timeout`` and
+            ``patience``, ``CONFIG_INVALID`` when the connection string is malformed or the server refuses what it says.
         """
         conninfo = _conninfo(dsn, application_name, connect_timeout)
         direct = _conninfo(direct_dsn or dsn, application_name, connect_timeout)
-        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            conninfo,
-            open=False,
-            min_size=min_size,
-            max_size=max_size,
-            kwargs={"autocommit": True, "prepare_threshold": 1},
-            configure=_configure,
-            timeout=acquire_timeout,
-            reconnect_timeout=_RECONNECT_INTERVAL,
-            reconnect_failed=_keep_trying,
-            name=application_name,
-        )
-        database = cls(pool, direct, call_timeout)
+
+        async def connect() -> AsyncConnectionPool[Connection]:
+            pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+                conninfo,
+                open=False,
+                min_size=min_size,
+                max_size=max_size,
+                kwargs={"autocommit": True, "prepare_threshold": 1},
+                configure=_configure,
+                timeout=acquire_timeout,
+                reconnect_timeout=_RECONNECT_INTERVAL,
+                reconnect_failed=_keep_trying,
+                name=application_name,
+            )
+            await _fill(pool, conninfo, connect_timeout)
+            return pool
+
+        pool = await ride_out("the start", connect, patience)
+        database = cls(pool, direct, call_timeout, patience)
         try:
-            await _guarded(_Call(), _probe(conninfo), connect_timeout + 1.0)
-            await _guarded(_Call(), pool.open(wait=True, timeout=connect_timeout), connect_timeout + 1.0)
             yield database
         finally:
             with anyio.CancelScope(shield=True):
                 await database._return(database._lending.drain())
                 await pool.close()
+
+    async def ride_out(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step of a start that may be done again; wait for the database while it is away.
+
+        :param what: the step, as the log names it.
+        :raises MemqlError: as :func:`memql.graph.patience.ride_out`.
+        """
+        return await ride_out(what, step, self.patience)
 
     async def run(self, work: Work[T], *, timeout: float | None = None) -> T:
         """Run ``work`` with a pooled connection in autocommit mode and return its result.
@@ -202,6 +223,7 @@ class Database:
 
     async def _pooled(self, call: _Call, work: Work[T]) -> T:
         loan = await self._acquire()
+        call.connection = loan.connection
         try:
             return await work(loan.connection)
         finally:
@@ -245,11 +267,9 @@ class Database:
 
     async def _call_off(self, exchange: Exchange, loan: Loan) -> None:
         """Stop a statement on the server and give its connection back; one that does not stop is closed."""
-        try:
-            await loan.connection.cancel_safe(timeout=_CANCEL_GRACE / 3)
-            await exchange.wait(_CANCEL_GRACE / 3)
-        except psycopg.Error:
-            pass  # then it is not over, and the connection goes
+        with anyio.move_on_after(_CANCEL_GRACE * 2 / 3):
+            while not exchange.over and await _cancel(loan.connection):
+                await exchange.wait(_CANCEL_AGAIN)
         if not exchange.over:
             exchange.abandon()
             await loan.connection.close()
@@ -272,6 +292,7 @@ class DirectConnection:
         """Run ``work`` with the connection; see :meth:`Database.run`."""
 
         async def body(call: _Call) -> T:
+            call.connection = self._connection
             try:
                 return await work(self._connection)
             finally:
@@ -306,10 +327,11 @@ class DirectConnection:
 class _Call:
     """The state a running call shares with whoever may cancel it."""
 
-    __slots__ = ("cancellable",)
+    __slots__ = ("cancellable", "connection")
 
     def __init__(self, *, cancellable: bool = True) -> None:
         self.cancellable = cancellable
+        self.connection: Connection | None = None
 
 
 async def _guarded(call: _Call, body: Coroutine[Any, Any, T], timeout: float) -> T:
@@ -352,10 +374,23 @@ async def _stop(call: _Call, task: asyncio.Task[Any]) -> None:
     """Cancel once, and wait until the query has stopped on the server and the connection is back."""
     if call.cancellable:
         task.cancel()
-    with anyio.CancelScope(shield=True):
-        await _end_of(task, _CANCEL_GRACE)
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_CANCEL_GRACE):
+        await _end_of(task, _CANCEL_AGAIN)
+        while not task.done():
+            if call.cancellable and call.connection is not None:
+                await _cancel(call.connection)
+            await _end_of(task, _CANCEL_AGAIN)
     if task.done() and not task.cancelled():
         task.exception()  # retrieved: the caller learns of the cancellation, not of what it interrupted
+
+
+async def _cancel(connection: Connection) -> bool:
+    """Cancel what runs on a connection; False when the server cannot be told."""
+    try:
+        await connection.cancel_safe(timeout=_CANCEL_GRACE / 3)
+    except psycopg.Error:
+        return False
+    return True
 
 
 def _too_long(timeout: float) -> MemqlError:
@@ -407,6 +442,17 @@ async def _connect(conninfo: str) -> Connection:
         await connection.close()
         raise
     return connection
+
+
+async def _fill(pool: AsyncConnectionPool[Connection], conninfo: str, timeout: float) -> None:
+    """Open a pool that is ready for use; one that does not become so is closed."""
+    try:
+        await _guarded(_Call(), _probe(conninfo), timeout + 1.0)
+        await _guarded(_Call(), pool.open(wait=True, timeout=timeout), timeout + 1.0)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await pool.close()
+        raise
 
 
 async def _probe(conninfo: str) -> None:

@@ -7,17 +7,36 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from memql.errors import Code, MemqlError
 
-__all__ = ["constraint_of", "translate"]
+__all__ = ["UNREACHABLE", "constraint_of", "translate"]
+
+UNREACHABLE = frozenset({Code.UNAVAILABLE, Code.TIMEOUT})
+"""Codes that say the database could not be asked, rather than what it answered."""
 
 _UNAVAILABLE_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "55000"})
 _CONFLICT_STATES = frozenset({"40001", "40P01", "55P03"})
 _MISSING_SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "3F000"})
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied for database",
+    "does not exist",
+    "no such database",
+    "no such user",
+    "certificate verify failed",
+    "does not support ssl",
+    "channel binding",
+)
+"""What a server, a pooler or libpq says of a connection that will be refused tomorrow too. There is no SQLSTATE for it:
+libpq keeps that to itself. In another language than English a refusal is taken for an outage."""
 
 
 def translate(error: Exception) -> MemqlError:
     """The coded form of a psycopg or pool failure; the caller raises it ``from`` the original.
 
-    ``UNAVAILABLE`` for a lost or refused connection, ``CONFLICT`` (retryable) for serialization failures and
+    ``UNAVAILABLE`` for a connection that is lost or cannot be made, ``CONFIG_INVALID`` for one that the server refuses
+    to these credentials or to this database, ``CONFLICT`` (retryable) for serialization failures and
     deadlocks, ``CONFLICT`` (not retryable, ``details.constraint``) for a unique violation, ``TIMEOUT`` for a
     statement that the server stopped, ``INVALID_ARGUMENT`` for values PostgreSQL refuses,
     ``FAILED_PRECONDITION`` for a missing table, ``RESOURCE_EXHAUSTED`` for a full disk or memory, else
@@ -51,6 +70,9 @@ def _from_state(error: psycopg.Error) -> MemqlError:
         return MemqlError(Code.CONFLICT, f"a concurrent change got in the way ({text}); try again", details=details)
     if state in {"57014", "25P03", "25P04"}:
         return MemqlError(Code.TIMEOUT, f"the database stopped the statement: {text}", details=details)
+    if not state and _is_lost(error) and any(said in str(error).lower() for said in _REFUSALS):
+        message = f"the database refuses the connection: {text}; correct the connection string or its password"
+        return MemqlError(Code.CONFIG_INVALID, message)
     if state in _UNAVAILABLE_STATES or state.startswith("08") or (not state and _is_lost(error)):
         return MemqlError(Code.UNAVAILABLE, f"the database cannot be reached: {text}", details=details)
     if state in _MISSING_SCHEMA_STATES:

@@ -17,6 +17,7 @@ import psycopg
 
 from memql.errors import Code, MemqlError
 from memql.graph.database import Connection, Database
+from memql.graph.failures import UNREACHABLE, translate
 from memql.graph.schema_lock import schema_lock
 
 __all__ = ["Migration", "applied_head", "migrate", "packaged", "packaged_head", "pending"]
@@ -136,7 +137,7 @@ async def _apply(migration: Migration, connection: Connection) -> None:
                 (migration.version, migration.name, migration.checksum),
             )
     except psycopg.Error as error:
-        if error.sqlstate is None:
+        if translate(error).code in UNREACHABLE:
             raise
         where = f" at character {error.diag.statement_position}" if error.diag.statement_position else ""
         raise MemqlError(

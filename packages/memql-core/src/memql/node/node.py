@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
@@ -134,8 +135,9 @@ class Node:
                 await self._seed_user(Seeder(self.engine.writer, self.database, self.engine.catalog), delivery.event)
 
     async def _seed_user(self, seeder: Any, event: Event) -> None:
+        user = str(event.payload.get("nodeId", ""))
         try:
-            await seeder.apply_to_user(str(event.payload.get("nodeId", "")))
+            await self.database.ride_out("seeding a user", partial(seeder.apply_to_user, user))
         except MemqlError as error:
             # The next start writes what is missing; the user's row stands either way.
             log.warning("the seeds of the user of event %s are not written: %s", event.id, error)
@@ -235,7 +237,7 @@ async def _open_engine(
         },
     )
     stack.enter_context(bus.tap(engine.freshness.heard, local=False, root="graph"))
-    await Seeder(engine.writer, database, catalog).apply()
+    await database.ride_out("seeding", Seeder(engine.writer, database, catalog).apply)
     automations = Automations(
         database=database,
         bus=bus,
@@ -334,9 +336,11 @@ def _routes(node: Node, played: Sequence[Role]) -> RouteTable:
 
 
 async def _run_component(component: Component, running: dict[str, bool]) -> None:
+    from memql.graph.patience import keep_running
+
     running[component.name] = True
     try:
-        await component.run()
+        await keep_running(f"the component {component.name}", component.run)
     finally:
         running[component.name] = False
     raise MemqlError(Code.INTERNAL, f"the component {component.name} ended by itself; a component runs until stopped")

@@ -8,6 +8,7 @@ import importlib
 import os
 import secrets
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ async def open_store(stack: AsyncExitStack, settings: Settings) -> tuple[Databas
     if settings.migrates_on_start:
         from memql.graph.indexes import ensure_indexes
 
-        await ensure_indexes(database, catalog.concepts.values())
+        await database.ride_out("indexing", partial(ensure_indexes, database, catalog.concepts.values()))
     return database, catalog
 
 
@@ -70,9 +71,10 @@ async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
 
     direct = settings.direct_dsn or dsn
     size = settings.database_max_connections
-    database = await stack.enter_async_context(Database.open(dsn, direct_dsn=direct, max_size=size))
+    opened = Database.open(dsn, direct_dsn=direct, max_size=size, patience=settings.database_patience)
+    database = await stack.enter_async_context(opened)
     if settings.migrates_on_start:
-        await migrate(database)
+        await database.ride_out("migrating", partial(migrate, database))
     return database
 
 

@@ -46,7 +46,8 @@ DEFAULT_TYPE = "bff"
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A background loop of a node: runs until it is cancelled; one that returns or fails takes the node down."""
+    """A background loop of a node: runs until it is cancelled. When it fails because the database is away, it begins
+    again; when it fails otherwise, or returns, it takes the node down."""
 
     name: str
     run: Callable[[], Awaitable[None]]
@@ -88,7 +89,8 @@ class Role:
         return None
 
     async def prepare(self, services: Services) -> None:
-        """What must be done before the node listens; database, tree and seeds are in place. It must be bounded."""
+        """What must be done before the node listens; database, tree and seeds are in place. It must be bounded, and it
+        asks the database within ``Database.ride_out``."""
 
     def executors(self, services: Services) -> Mapping[str, BuiltinExecutor]:
         """Host code behind builtins, by ``@executor`` name."""

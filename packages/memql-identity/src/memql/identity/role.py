@@ -73,10 +73,18 @@ class IdentityRole(Role):
         issuing = open_issuing(settings, self._ring, writer, database)
         self._service = IdentityService(settings, self._ring, issuing, writer)
         self._routes = self._service.routes()
-        owner = await claim_cluster(settings, writer)
-        if owner is not None:
-            # Nobody listens yet who would write the seeds of a new user.
-            await Seeder(writer, database, services.engine.catalog).apply_to_user(owner)
+        tries = 0
+
+        async def claim() -> None:
+            nonlocal tries
+            tries += 1
+            owner = await claim_cluster(settings, writer)
+            # Nobody listens yet who would write the seeds of a new user. After a failure it may be that the first try
+            # was written, and only its answer did not come.
+            if owner is not None or tries > 1:
+                await Seeder(writer, database, services.engine.catalog).apply()
+
+        await database.ride_out("the claim of the cluster", claim)
 
     def http_routes(self, services: Services) -> Iterable[web.AbstractRouteDef]:
         """Those of the service."""

@@ -165,10 +165,11 @@ class Mesh:
     async def begin(self) -> None:
         """What must be there before the node is ready: its row and its cursors.
 
-        :raises MemqlError: ``UNAVAILABLE`` when the database cannot be reached.
+        :raises MemqlError: ``UNAVAILABLE`` when the database stays away.
         """
-        await self.delivery.begin()
-        await self.registry.begin()
+        database = self.node.database
+        await database.ride_out("joining the mesh", self.delivery.begin)
+        await database.ride_out("joining the mesh", self.registry.begin)
 
     async def run(self) -> None:
         """Everything, until cancelled."""
@@ -288,7 +289,7 @@ async def open_mesh(node: Node, role: MeshRole) -> AsyncIterator[Mesh]:
     """Join the mesh while the block runs.
 
     :raises MemqlError: ``CONFIG_INVALID`` when NodeService cannot listen or a setting is none, ``UNAVAILABLE`` when the
-        database cannot be reached.
+        database stays away.
     """
     options = Options.of(node.settings)
     async with (

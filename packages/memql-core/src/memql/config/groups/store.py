@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memql.config.groups.declaration import Group, setting
-from memql.config.value_types import Flag, PathList
+from memql.config.value_types import Flag, PathList, Seconds
 
 __all__ = ["StoreSettings"]
 
@@ -30,6 +30,12 @@ class StoreSettings(Group):
         default=16,
         doc="pooled connections of this node; locks and notifications take a few more",
         ge=2,
+    )
+    database_patience: Seconds = setting(
+        "MEMQL_DATABASE_PATIENCE",
+        default="60s",
+        doc="how long a node that starts waits for a database that is away before it gives up; 0 for not at all",
+        ge=0,
     )
     migrate_on_start: Flag = setting(
         "MEMORY_NODES_DATABASE_MIGRATE_ON_START",

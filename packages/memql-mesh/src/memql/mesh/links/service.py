@@ -99,12 +99,10 @@ class NodeService:
         return link.end_reason
 
     def _objection(self, card: Card, admission: Admission) -> str | None:
-        if card.id == self._own().id:
-            return "this is the same node"
         if not admission.fits(card.id, card.type):
             self._gate.mismatched(admission, card.id, card.type)
             return "the hello names another node than the credential"
-        return None
+        return "this is the same node" if card.id == self._own().id else None
 
 
 @asynccontextmanager
