@@ -414,7 +414,7 @@ async def test_the_command_shows_the_answer_what_it_quotes_and_that_no_model_wro
     code, out, _ = await memql(agent, "si", "chat", "--json", QUESTION)
     assert code == 0
     assert msgspec.json.decode(out)["citations"][0]["id"] == "v1:memo:article:heron"
-    code, out, _ = await memql(agent, "si", "embed", "one", "two")
+    code, out, _ = await memql(agent, "si", "embed", "--json", "one", "two")
     assert code == 0
     assert len(msgspec.json.decode(out)["vectors"]) == 2
     code, _, err = await memql(agent, "si", "chat", QUESTION, "--provider", "nobody")

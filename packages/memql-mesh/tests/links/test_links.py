@@ -395,7 +395,7 @@ async def test_what_cannot_be_taken_ends_nothing_and_what_is_a_fault_ends_its_st
 ) -> None:
     a, b, c = End("a"), End("b"), End("c")
     async with serving(a), dialing(b, a.address) as (dialer,), dialing(c, a.address):
-        await until(lambda: {"b", "c"} <= a.board.lines.keys() and "a" in b.board.lines)
+        await until(lambda: {"b", "c"} <= a.board.lines.keys() and "a" in b.board.lines and "a" in c.board.lines)
         stays, goes = a.board.lines["c"], b.board.lines["a"]
         a.refused = b.refused = MemqlError(Code.RESOURCE_EXHAUSTED, "there is no room")
         stays_at_c = c.board.lines["a"]

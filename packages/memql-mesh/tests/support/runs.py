@@ -18,7 +18,8 @@ SELECT payload ->> 'about', count(*) FROM memory_nodes
 WHERE concept = 'v1:fleet:run' AND payload ->> 'automation' = %s GROUP BY 1
 """
 _FIRED = "SELECT count(*), extract(epoch FROM max(scheduled_at) - min(scheduled_at))::int FROM cron_firings"
-_OUTCOMES = ("claimed", "duplicates_prevented", "unguarded", "take_overs", "claims_lost", "cron_fired")
+_REPEATING = ("unguarded", "take_overs", "attempts_repeated")
+_OUTCOMES = ("claimed", "duplicates_prevented", *_REPEATING, "claims_lost", "cron_fired")
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ async def guard(fleet: Fleet, node_ids: Sequence[str]) -> list[dict[str, object]
 
 def allowed_repetitions(decided: Sequence[Mapping[str, object]]) -> int:
     """How many calls of host code beyond one for each run the guards account for: runs that went ahead without a claim,
-    and runs that were carried on after their process lost the database."""
-    return sum(int(str(row[outcome])) for row in decided for outcome in ("unguarded", "take_overs"))
+    runs that were carried on after their process lost the database, and further attempts after it went away."""
+    return sum(int(str(row[outcome])) for row in decided for outcome in _REPEATING)
 
 
 async def _guard(fleet: Fleet, node_id: str) -> dict[str, object]:

@@ -94,7 +94,7 @@ class Automations:
         guard = Guard(batched, self.counts, options)
         self._cursors = Cursors(database, options.cursor)
         self._places = Places(database, options.cursor)
-        executor = Executor(runner, writer, database, bus.publish, options, self._automation, self._spawn)
+        executor = Executor(runner, writer, database, bus.publish, options, self.counts, self._automation, self._spawn)
         self._lanes = Lanes(
             self._group.start_soon,
             limit=options.concurrency,

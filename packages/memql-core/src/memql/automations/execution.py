@@ -19,7 +19,7 @@ from memql.automations.claims import ClaimLostError
 from memql.automations.compiled import CompiledAutomation, CompiledStep
 from memql.automations.events import Lifecycle, RunComplete, RunStep
 from memql.automations.journal import RunJournal
-from memql.automations.metrics import observe_run
+from memql.automations.metrics import Counts, observe_run
 from memql.automations.options import Options
 from memql.automations.unclaimed import ClaimNeededError, UnclaimedJournal
 from memql.engine.context import IdSequence, RequestContext
@@ -104,6 +104,7 @@ class Executor:
         database: Database,
         publish: Callable[[Event], None],
         options: Options,
+        counts: Counts,
         lookup: Callable[[str], CompiledAutomation | None],
         spawn: Spawn,
     ) -> None:
@@ -112,6 +113,7 @@ class Executor:
         self._database = database
         self._publish = publish
         self._options = options
+        self._counts = counts
         self._lookup = lookup
         self._spawn = spawn
 
@@ -142,6 +144,7 @@ class Executor:
                 raise ClaimNeededError from error
             if error is None or not self._may_repeat(compiled, error, attempt):
                 break
+            self._counts.add("attempts_repeated")
             _log.info("automation_attempt_failed", automation=compiled.name, attempt=attempt, error=str(error))
             await anyio.sleep(self._delay(attempt))
         if compiled.automation.audit:

@@ -37,6 +37,7 @@ class Counts:
     deferred: int = 0
     runs_completed: int = 0
     runs_failed: int = 0
+    attempts_repeated: int = 0
     refused_events: int = 0
     loops_stopped: int = 0
     events_dropped: int = 0
