@@ -21,7 +21,7 @@ from memql.graph.embedded import embedded_server
 from memql.graph.migrator import migrate
 
 EVENTS = 200_000
-BURST = 64
+BURST = 256
 PINGS = 2_000
 ROUNDS = 5
 # In the flood a hub must not drop what the node behind it takes more slowly than the one before it sends.

@@ -72,7 +72,7 @@ def role(node_type: str, tally: Tally) -> MeshRole:
         port = 0
 
         async def prepare(self, services: Services) -> None:
-            taps.enter_context(services.bus.tap(tally.note))
+            taps.enter_context(services.bus.tap(tally.note, root="graph"))
 
         def routing_rules(self) -> list[Rule]:
             return [

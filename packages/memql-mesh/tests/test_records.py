@@ -63,7 +63,7 @@ def test_the_log_position_of_a_single_frame_is_in_its_id() -> None:
 
 
 def test_handing_on_uses_up_life_and_counts_the_way() -> None:
-    record = record_of(Event(id="e", topic="t", body={}), "n1", 3).handed_on()
+    record = record_of(Event(id="e", topic="t", body={}), "n1", 3).hand_on()
     assert (record.ttl, record.hops) == (2, 2)
 
 

@@ -225,12 +225,19 @@ class Bus:
         raises."""
         self._published += 1
         known = self._demanded_by_topic if event.demanded else self._by_topic
-        reach = known.get(event.topic) or self._find_reach(event.topic, known)
-        self._delivered += len(reach.subscriptions)
-        for subscription in reach.subscriptions:
-            subscription._offer(event)
-        for listen in reach.remote_taps if event.origin else reach.local_taps:
+        subscriptions, local_taps, remote_taps = known.get(event.topic) or self._find_reach(event.topic, known)
+        if subscriptions:
+            self._delivered += len(subscriptions)
+            for subscription in subscriptions:
+                subscription._offer(event)
+        for listen in remote_taps if event.origin else local_taps:
             listen(event)
+
+    def reaches(self, topic: str, *, demanded: bool = False) -> bool:
+        """Whether anybody here would be told of an event of another node: subscriptions and taps are asked."""
+        known = self._demanded_by_topic if demanded else self._by_topic
+        subscriptions, _, remote_taps = known.get(topic) or self._find_reach(topic, known)
+        return bool(subscriptions or remote_taps)
 
     def publish_remote(self, events: Sequence[Event]) -> None:
         """Publish events that came from other nodes, in order: they come in batches, and mostly about one thing."""

@@ -141,6 +141,7 @@ class Bridge:
     def receive(self, link: Link, records: Iterable[Record]) -> None:
         """Take what a peer brought."""
         first, ways, own_id, came_from = self.dedup.first, self._ways, self._own.id, link.peer.id
+        reaches = self._bus.reaches
         fresh: list[Event] = []
         for record in records:
             way = ways.get(record.topic) or self._find_way(record.topic)
@@ -153,7 +154,7 @@ class Bridge:
             elif record.ttl > 0:
                 if record.log_seq is not None:
                     self.saw(record.id, record.log_seq)
-                if not way.blocked:
+                if not way.blocked and reaches(record.topic, demanded=way.demanded):
                     # Whether clients asked for it is for the bus to say: the first copy may have come another way.
                     fresh.append(to_event(record, way.demanded))
                 if record.ttl > 1 and (onward := way.onward_from(came_from)):
@@ -170,7 +171,7 @@ class Bridge:
     def _hand_on(self, record: Record, onward: Iterable[tuple[Link, bool]]) -> None:
         if record.hops >= MAX_HOPS:
             return
-        handed_on = record.handed_on()
+        handed_on = record.hand_on()
         for line, demanded in onward:
             if line.peer.id != record.origin:
                 line.offer(handed_on.as_demanded() if demanded else handed_on)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import betterproto2
@@ -18,7 +19,6 @@ from memql.mesh.links.link import Link
 from memql.mesh.peers import Health, Peers
 from memql.mesh.wire.messages import (
     EventAck,
-    EventBatch,
     EventForward,
     NodeHeartbeat,
     NodeShutdown,
@@ -26,12 +26,14 @@ from memql.mesh.wire.messages import (
 )
 from memql.mesh.wire.records import Record, decode_batch, from_forward
 from memql.wire.frames import Frame
+from memql.wire.protobuf import fields
 
-__all__ = ["FrameTable", "Taker", "membership_takers"]
+__all__ = ["FrameTable", "Taker", "batch_taker", "membership_takers"]
 
 log = logging.getLogger(__name__)
 
 _MOST_DIGITS: Final = 10
+_EVENTS, _GAP = 1, 2
 
 Taker = Callable[[Link, Any], Awaitable[None] | None]
 """Takes one kind of message; what it returns, if anything, is awaited before the next envelope is read."""
@@ -105,33 +107,45 @@ def membership_takers(
         log.info("%s says goodbye: %s", link.peer.id, message.reason)
         peers.reported(link.peer.id, Health.DRAINING)
 
-    def batch(link: Link, message: EventBatch) -> None:
-        if message.gap:
-            metrics.gaps.inc()
-            missed()
-        _bring(link, lambda: decode_batch(message.events))
-
     def single(link: Link, message: EventForward) -> None:
-        _bring(link, lambda: [from_forward(message)])
-
-    def _bring(link: Link, read: Callable[[], list[Record]]) -> None:
-        try:
-            records = read()
-        except MemqlError as error:
-            # What it held is found in the log.
-            log.warning("%r: %s", link, error.message)
-            missed()
-            return
-        bridge.receive(link, records)
+        _bring(bridge, missed, link, lambda: [from_forward(message)])
 
     return {
         NodeHeartbeat: heartbeat,
         PeerIntroduction: introduction,
         NodeShutdown: shutdown,
-        EventBatch: batch,
         EventForward: single,
         EventAck: lambda link, message: None,
     }
+
+
+def batch_taker(bridge: Bridge, missed: Callable[[], None]) -> Taker:
+    """The taker of ``EventBatch`` as bytes: most of what comes over a stream.
+
+    :param missed: called when events are missing, or cannot be read: they are found in the log.
+    """
+
+    def batch(link: Link, body: bytes) -> None:
+        events = b""
+        for number, value in fields(body):
+            if number == _EVENTS and isinstance(value, bytes):
+                events = value
+            elif number == _GAP and value:
+                metrics.gaps.inc()
+                missed()
+        _bring(bridge, missed, link, partial(decode_batch, events))
+
+    return batch
+
+
+def _bring(bridge: Bridge, missed: Callable[[], None], link: Link, read: Callable[[], list[Record]]) -> None:
+    try:
+        records = read()
+    except MemqlError as error:
+        log.warning("%r: %s", link, error.message)
+        missed()
+        return
+    bridge.receive(link, records)
 
 
 def _number(text: str | None) -> float:

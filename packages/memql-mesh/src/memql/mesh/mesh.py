@@ -39,7 +39,7 @@ from memql.mesh.discovery.topology import ABLE, NodeRow, Seed, parse_seeds
 from memql.mesh.forward.forwarding import Forwarding
 from memql.mesh.forward.payloads import REQUEST
 from memql.mesh.forward.queries import query_capabilities
-from memql.mesh.frames import FrameTable, membership_takers
+from memql.mesh.frames import FrameTable, batch_taker, membership_takers
 from memql.mesh.links.dialer import Dialer
 from memql.mesh.links.link import BATCHES, Link
 from memql.mesh.links.service import NodeService, bind
@@ -118,6 +118,7 @@ class Mesh:
         self.forwarding = Forwarding(node, self.card, self.peers, self.switchboard, spawner, options, start)
         self.frames.add(membership_takers(self.peers, self.bridge, self.talk, self.delivery.hurry))
         self.frames.add(self.forwarding.takers())
+        self.frames.add_body("event_batch", batch_taker(self.bridge, self.delivery.hurry))
         self.frames.add_body(REQUEST, self.forwarding.server.request)
         self.registry = Registry(
             node.database,

@@ -81,7 +81,7 @@ class Canary:
         self._heard[record.origin] = record.id
         self._heard_at = self._clock()
         if record.ttl > 1:
-            self._send(record.handed_on(), but={link.peer.id, record.origin})
+            self._send(record.hand_on(), but={link.peer.id, record.origin})
 
     async def run(self) -> None:
         """Send for ever."""

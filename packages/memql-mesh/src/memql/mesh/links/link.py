@@ -21,7 +21,7 @@ from memql.mesh.wire.envelopes import FROM_ACCEPTOR, FROM_DIALER, decode, encode
 from memql.mesh.wire.records import encode_batch, to_forward
 from memql.server.replies import coded
 from memql.wire.frames import Frame
-from memql.wire.protobuf import MalformedMessageError, bool_field, bytes_field, varint_field
+from memql.wire.protobuf import MalformedMessageError, bool_field, bytes_head, varint_field
 
 __all__ = ["BATCHES", "Link", "Receive"]
 
@@ -199,11 +199,7 @@ class Link:
 
 
 def _batch_envelope(batch: Batch) -> bytes:
-    body = b"".join(
-        (
-            bytes_field(1, encode_batch(batch.records)),
-            bool_field(2, batch.gap),
-            varint_field(3, len(batch.records)),
-        )
-    )
-    return bytes_field(_EVENT_BATCH, body)
+    events = encode_batch(batch.records)
+    before, after = bytes_head(1, len(events)), bool_field(2, batch.gap) + varint_field(3, len(batch.records))
+    # The events are copied once.
+    return b"".join((bytes_head(_EVENT_BATCH, len(before) + len(events) + len(after)), before, events, after))
