@@ -94,10 +94,16 @@ def kind_for_topic(topic: str) -> EventKind:
     return _BY_ROOT.get(root_of(topic), EventKind.MESSAGE)
 
 
-_MESSAGE = EventKind.MESSAGE.value
-_NUMBERS = {spelled: kind.value for name, kind in EventKind.__members__.items() for spelled in (name, name.lower())}
+class _Numbers(dict[str, int]):
+    """Wire numbers by name."""
+
+    def __missing__(self, name: str) -> int:
+        return EventKind.MESSAGE.value
 
 
-def kind_number(name: str) -> int:
-    """The wire number of a kind's name in upper or lower case; an unknown one is ``MESSAGE``."""
-    return _NUMBERS.get(name, _MESSAGE)
+_NUMBERS = _Numbers(
+    (spelled, kind.value) for name, kind in EventKind.__members__.items() for spelled in (name, name.lower())
+)
+
+kind_number = _NUMBERS.__getitem__
+"""The wire number of a kind's name in upper or lower case; an unknown one is ``MESSAGE``."""

@@ -43,7 +43,7 @@ _KEPT_TOPICS: Final = 8192
 class _Way:
     """Where the events of a topic go from this node: by rule (``lines``), and because clients ask (``asking``)."""
 
-    __slots__ = ("asking", "blocked", "demanded", "forward", "internal", "lines", "onward")
+    __slots__ = ("asking", "blocked", "demanded", "forward", "internal", "lines", "onward", "receivers")
 
     def __init__(
         self, topic: str, decision: Decision, own_type: str, lines: Iterable[Link], asking: frozenset[str]
@@ -55,6 +55,7 @@ class _Way:
         self.lines = tuple(line for line in lines if decision.forward and _takes(line.peer.type, decision.targets))
         sent = {line.peer.id for line in self.lines}
         self.asking = tuple(line for line in lines if line.peer.id in asking and line.peer.id not in sent)
+        self.receivers = len(self.lines) + len(self.asking)
         self.onward: dict[str, tuple[tuple[Link, bool], ...]] = {}
 
     def onward_from(self, peer_id: str) -> tuple[tuple[Link, bool], ...]:
@@ -87,6 +88,7 @@ class Bridge:
         self.duplicates = 0
         """Copies of events that were here already."""
         self._own = own
+        self._own_id = own.id
         self._bus = bus
         self._router = router
         self._demand = demand
@@ -107,12 +109,25 @@ class Bridge:
             return
         if event.log_seq is not None or event.kept:
             self._note_durable(event, way)
-        if way.lines or way.asking:
-            self._send(event, way)
+        if not (way.lines or way.asking):
+            return
+        try:
+            record = record_of(event, self._own_id, self._ttl)
+        except TypeError as error:
+            metrics.undeliverable.inc()
+            log.error("the event %s (%s) has no JSON form and stays here: %s", event.id, event.topic, error)
+            return
+        for line in way.lines:
+            line.offer(record)
+        self.sent += way.receivers
+        if way.asking:
+            demanded = record.as_demanded()
+            for line in way.asking:
+                line.offer(demanded)
 
     def tell(self, link: Link, topic: str, payload: bytes, event_id: str, *, ttl: int = 1) -> None:
         """Say something internal to one peer."""
-        link.offer(Record(event_id, topic, 0, 0, self._own.id, ttl, 1, None, payload))
+        link.offer(Record(event_id, topic, 0, 0, self._own_id, ttl, 1, None, payload))
 
     def _note_durable(self, event: Event, way: _Way) -> None:
         self.dedup.first(event.id)
@@ -121,26 +136,11 @@ class Bridge:
         if way.forward:
             self.left(event)
 
-    def _send(self, event: Event, way: _Way) -> None:
-        try:
-            record = record_of(event, self._own.id, self._ttl)
-        except TypeError as error:
-            metrics.undeliverable.inc()
-            log.error("the event %s (%s) has no JSON form and stays here: %s", event.id, event.topic, error)
-            return
-        for line in way.lines:
-            line.offer(record)
-        if way.asking:
-            demanded = record.as_demanded()
-            for line in way.asking:
-                line.offer(demanded)
-        self.sent += len(way.lines) + len(way.asking)
-
     # --- in ---------------------------------------------------------------------------------------------------------
 
     def receive(self, link: Link, records: Iterable[Record]) -> None:
         """Take what a peer brought."""
-        first, ways, own_id, came_from = self.dedup.first, self._ways, self._own.id, link.peer.id
+        first, ways, own_id, came_from = self.dedup.first, self._ways, self._own_id, link.peer.id
         reaches = self._bus.reaches
         fresh: list[Event] = []
         for record in records:

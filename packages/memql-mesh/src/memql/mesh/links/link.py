@@ -170,22 +170,21 @@ class Link:
             self.heard_at = time.monotonic()
 
     async def _write(self) -> None:
-        outbox, options = self.outbox, self._options
+        outbox, write = self.outbox, self._stream.write
+        most_events, most_bytes = self._options.batch_events, self._options.batch_bytes
         while True:
             await outbox.wait()
             while (envelope := outbox.next_control()) is not None:
-                await self._stream.write(envelope)
-            batch = outbox.next_batch(options.batch_events, options.batch_bytes)
-            if batch is not None:
-                await self._send_events(batch)
-
-    async def _send_events(self, batch: Batch) -> None:
-        if self._batches:
-            await self._stream.write(_batch_envelope(batch))
-            return
-        # Such a peer knows no gaps; what it misses stays in the log.
-        for record in batch.records:
-            await self._stream.write(self._envelope(to_forward(record), "", None))
+                await write(envelope)
+            batch = outbox.next_batch(most_events, most_bytes)
+            if batch is None:
+                continue
+            if self._batches:
+                await write(_batch_envelope(batch))
+                continue
+            # Such a peer knows no gaps; what it misses stays in the log.
+            for record in batch.records:
+                await write(self._envelope(to_forward(record), "", None))
 
     async def _watch_silence(self) -> None:
         """End a stream that brings nothing: the peer sends heartbeats, so it is gone or cut off."""

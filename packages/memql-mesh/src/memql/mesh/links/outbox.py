@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from memql.errors import Code, MemqlError
@@ -102,9 +102,9 @@ class Outbox:
         self._gap = True
         self._ready.set()
 
-    async def wait(self) -> None:
-        """Return when something waits."""
-        await self._ready.wait()
+    def wait(self) -> Awaitable[bool]:
+        """What to await until something waits."""
+        return self._ready.wait()
 
     def next_control(self) -> bytes | None:
         """The next control message, if there is one."""
@@ -125,7 +125,8 @@ class Outbox:
 
     def _take(self, most_events: int, most_bytes: int) -> list[Record]:
         events = self._events
-        if len(events) <= most_events and sum(map(_size, events)) <= most_bytes:
+        few = len(events) <= most_events
+        if few and (len(events) == 1 or sum(map(_size, events)) <= most_bytes):
             everything = list(events)
             events.clear()
             return everything
