@@ -15,7 +15,7 @@ from memql.events.event import Event, to_micros
 from memql.events.kinds import kind_for_topic
 from memql.events.topics import node_topic
 
-__all__ = ["event_id", "graph_events", "heading"]
+__all__ = ["event_id", "graph_event", "graph_events"]
 
 
 def event_id(seq: int, action: str) -> str:
@@ -24,10 +24,27 @@ def event_id(seq: int, action: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def heading(action: str, concept: str) -> tuple[str, str]:
+def _heading(action: str, concept: str) -> tuple[str, str]:
     """The topic and the kind of an event about a row of a concept."""
     topic = node_topic(action, concept)
     return topic, kind_for_topic(topic).name
+
+
+def graph_event(
+    action: str, body: Mapping[str, Any] | bytes, *, seq: int, concept: str, actor: str, micros: int, cause: str
+) -> Event:
+    """One event of a version: ``created``, ``updated`` or ``deleted``."""
+    topic, kind = _heading(action, concept)
+    return Event(
+        id=event_id(seq, action),
+        topic=topic,
+        body=body,
+        kind=kind,
+        micros=micros,
+        actor=actor,
+        log_seq=seq,
+        cause=cause,
+    )
 
 
 def graph_events(
@@ -64,18 +81,10 @@ def graph_events(
         "payload": dict(payload),
     }
 
+    micros = to_micros(timestamp)
+
     def event(action: str, content: Mapping[str, Any]) -> Event:
-        topic, kind = heading(action, concept)
-        return Event(
-            id=event_id(seq, action),
-            topic=topic,
-            body=content,
-            kind=kind,
-            micros=to_micros(timestamp),
-            actor=actor,
-            log_seq=seq,
-            cause=cause,
-        )
+        return graph_event(action, content, seq=seq, concept=concept, actor=actor, micros=micros, cause=cause)
 
     if deleted:
         return (event("deleted", body),)

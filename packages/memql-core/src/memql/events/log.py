@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from memql.events.event import Event, from_micros
-from memql.events.graph_events import event_id, graph_events, heading
+from memql.events.graph_events import graph_event, graph_events
 from memql.events.horizon import Beginning, Horizon
 from memql.events.masking import SecretMask
 from memql.graph.database import Database
@@ -139,15 +139,13 @@ def _events(row: _Row, mask: SecretMask | None) -> Iterator[Event]:
 
 
 def _event(action: str, row: _Row, body: bytes) -> Event:
-    topic, kind = heading(action, row.concept)
-    return Event(
-        id=event_id(row.seq, action),
-        topic=topic,
-        body=body,
-        kind=kind,
-        micros=row.micros,
+    return graph_event(
+        action,
+        body,
+        seq=row.seq,
+        concept=row.concept,
         actor=row.actor,
-        log_seq=row.seq,
+        micros=row.micros,
         cause=row.cause or "",
     )
 

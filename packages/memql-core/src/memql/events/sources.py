@@ -13,7 +13,7 @@ from memql.events.outbox import Outbox
 __all__ = ["MOST_POSITIONS", "LogSource", "OutboxSource", "Source"]
 
 MOST_POSITIONS: Final = 100_000
-"""How much one statement looks through, of which perhaps nothing is for the reader: it must end in time."""
+"""How much one reading looks through, of which perhaps nothing is for the reader: it must end in time."""
 
 
 class Source(Protocol):

@@ -23,6 +23,7 @@ from memql.wire.protobuf import (
     bytes_head,
     fields,
     text,
+    text_entry,
     text_field,
     varint_field,
 )
@@ -119,7 +120,7 @@ def decode_frame(data: bytes, table: PayloadTable) -> Frame:
         elif at == 2:
             correlate_to = text(value)
         elif at == _METADATA:
-            key, entry = _read_entry(_body(value))
+            key, entry = text_entry(_body(value))
             metadata[key] = entry
         elif payload := table.by_number.get(at):
             # The last member of a oneof wins, as everywhere in protobuf.
@@ -136,11 +137,6 @@ def _body(value: int | bytes) -> bytes:
 def encode_entries(metadata: Mapping[str, str]) -> list[bytes]:
     """The metadata of an envelope."""
     return [bytes_field(_METADATA, text_field(1, key) + text_field(2, value)) for key, value in metadata.items()]
-
-
-def _read_entry(data: bytes) -> tuple[str, str]:
-    parts = dict(fields(data))
-    return text(parts.get(1, b"")), text(parts.get(2, b""))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import betterproto2
 
-from memql.wire.protobuf import MalformedMessageError, bytes_field, fields, text, varint
+from memql.wire.protobuf import MalformedMessageError, bytes_field, fields, text, text_entry, varint
 
 __all__ = ["message_bytes", "parse_message"]
 
@@ -129,7 +129,7 @@ def _planned(name: str, meta: betterproto2.FieldMetadata, kind: type) -> tuple[_
     if meta.map_meta is not None:
         if any(side.proto_type != betterproto2.TYPE_STRING for side in meta.map_meta):
             raise _UnplannedError
-        return _Write(name, _tag(number), _write_entries, False), _Read(name, _read_entry, False, "map")
+        return _Write(name, _tag(number), _write_entries, False), _Read(name, text_entry, False, "map")
     value = _value_kind(meta.proto_type, kind)
     if meta.repeated:
         if value.is_number:
@@ -196,8 +196,3 @@ def _write_entries(tag: bytes, entries: Any) -> Iterable[bytes]:
     for key, value in entries.items():
         body = bytes_field(1, key.encode()) + bytes_field(2, value.encode())
         yield tag + varint(len(body)) + body
-
-
-def _read_entry(data: bytes) -> tuple[str, str]:
-    parts = dict(fields(data))
-    return text(parts.get(1, b"")), text(parts.get(2, b""))

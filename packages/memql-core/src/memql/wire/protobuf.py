@@ -13,6 +13,7 @@ __all__ = [
     "bytes_head",
     "fields",
     "text",
+    "text_entry",
     "text_field",
     "varint",
     "varint_field",
@@ -112,6 +113,15 @@ def text(value: int | bytes) -> str:
         return value.decode()
     except UnicodeDecodeError as error:
         raise MalformedMessageError(f"a string is not UTF-8: {error}") from error
+
+
+def text_entry(data: bytes) -> tuple[str, str]:
+    """Key and value of an entry of a map of strings.
+
+    :raises MalformedMessageError: when the bytes are none.
+    """
+    parts = dict(fields(data))
+    return text(parts.get(1, b"")), text(parts.get(2, b""))
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
