@@ -23,10 +23,8 @@ from procrastinate.types import JSONDict
 
 from benchmarks.automation_worker import jobs, live
 from benchmarks.harness import Row
-from benchmarks.system import TREE
-from memql.graph.database import Database
-from memql.graph.embedded import EmbeddedServer, embedded_server
-from memql.graph.migrator import migrate
+from benchmarks.system import TREE, migrated_server
+from memql.graph.embedded import EmbeddedServer
 from memql.lang.loader import load_tree, read_sources
 
 PROCESSES = 2
@@ -57,9 +55,7 @@ FROM procrastinate_events
 async def run() -> list[Row]:
     """Tune the baseline, then measure both by turns."""
     with tempfile.TemporaryDirectory(prefix="memql-bench-") as home:
-        async with embedded_server(Path(home)) as server:
-            async with Database.open(server.dsn) as database:
-                await migrate(database)
+        async with migrated_server(Path(home)) as server:
             rates = {trial: await _theirs(server, trial, TRIAL_RUNS) for trial in TRIALS}
             concurrency = max(rates, key=lambda trial: rates[trial])
             ours: list[float] = []

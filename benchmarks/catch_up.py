@@ -11,10 +11,7 @@ import psycopg
 
 from benchmarks.driven import mesh_nodes
 from benchmarks.harness import Row, middle
-from benchmarks.system import TREE
-from memql.graph.database import Database
-from memql.graph.embedded import embedded_server
-from memql.graph.migrator import migrate
+from benchmarks.system import TREE, migrated_server
 
 MISSED = 100_000
 BATCH = 256
@@ -40,9 +37,7 @@ async def run() -> list[Row]:
     delays: list[tuple[float, float]] = []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory(prefix="memql-bench-") as folder:
-            async with embedded_server(Path(folder)) as server:
-                async with Database.open(server.dsn) as database:
-                    await migrate(database)
+            async with migrated_server(Path(folder)) as server:
                 rate, delay = await _round(server.dsn, Path(folder))
                 rates.append(rate)
                 delays.append(delay)

@@ -9,9 +9,7 @@ from pathlib import Path
 from benchmarks.driven import driven, mesh_nodes
 from benchmarks.harness import Row, middle
 from benchmarks.process import free_port
-from memql.graph.database import Database
-from memql.graph.embedded import embedded_server
-from memql.graph.migrator import migrate
+from benchmarks.system import migrated_server
 
 REQUESTS = 2_000
 ROUNDS = 7
@@ -21,9 +19,7 @@ async def run() -> list[Row]:
     """Ask by turns."""
     address = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="memql-bench-") as folder, ExitStack() as stack:
-        async with embedded_server(Path(folder)) as server:
-            async with Database.open(server.dsn) as database:
-                await migrate(database)
+        async with migrated_server(Path(folder)) as server:
             hub, agent = stack.enter_context(mesh_nodes(server.dsn, Path(folder), "bff", "agent"))
             echo = stack.enter_context(driven("benchmarks.raw_echo", "server", address))
             await echo.hear("ready")

@@ -12,10 +12,7 @@ from benchmarks.driven import driven, mesh_nodes
 from benchmarks.harness import Row
 from benchmarks.process import free_port, node, resident
 from benchmarks.raw_echo import METHOD as ECHO
-from benchmarks.system import TREE
-from memql.graph.database import Database
-from memql.graph.embedded import embedded_server
-from memql.graph.migrator import migrate
+from benchmarks.system import TREE, migrated_server
 from memql.wire.protobuf import bytes_field, text_field
 
 ALONE = 1_000
@@ -46,9 +43,7 @@ async def _alone() -> float:
 
 async def _on_a_hub() -> float:
     with tempfile.TemporaryDirectory(prefix="memql-bench-") as folder:
-        async with embedded_server(Path(folder)) as server:
-            async with Database.open(server.dsn) as database:
-                await migrate(database)
+        async with migrated_server(Path(folder)) as server:
             with mesh_nodes(server.dsn, Path(folder), "bff", "agent", MEMQL_DSL_PATH=str(TREE)) as (hub, agent):
                 (address,) = await hub.hear("ready")
                 await agent.hear("ready")

@@ -13,10 +13,7 @@ import psycopg
 
 from benchmarks.harness import Row
 from benchmarks.process import MEMQL
-from benchmarks.system import TREE
-from memql.graph.database import Database
-from memql.graph.embedded import embedded_server
-from memql.graph.migrator import migrate
+from benchmarks.system import TREE, migrated_server
 
 ROWS = 200_000
 COLUMNS = "id, concept, type, created_by, schema, payload, metadata, provenance, deleted, created_at, seq"
@@ -28,9 +25,7 @@ async def run() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="memql-bench-") as folder:
         home, file = Path(folder) / "home", Path(folder) / "readings.csv"
         _write(file)
-        async with embedded_server(home) as server:
-            async with Database.open(server.dsn) as database:
-                await migrate(database)
+        async with migrated_server(home) as server:
             command = [str(MEMQL), "import", "v1:bench:reading", str(file), "--id", "id", "--tree", str(TREE)]
             begun = time.perf_counter()
             subprocess.run(command, check=True, env={**os.environ, "MEMQL_HOME": str(home)}, stdout=subprocess.DEVNULL)

@@ -16,9 +16,7 @@ from pathlib import Path
 from benchmarks.driven import Driven, driven, mesh_nodes
 from benchmarks.harness import Row, middle
 from benchmarks.process import free_port
-from memql.graph.database import Database
-from memql.graph.embedded import embedded_server
-from memql.graph.migrator import migrate
+from benchmarks.system import migrated_server
 
 EVENTS = 200_000
 BURST = 256
@@ -31,9 +29,7 @@ ROOM = {"MEMQL_MESH_OUTBOX_CAPACITY": str(EVENTS)}
 async def run() -> list[Row]:
     """Flood and ping by turns, then the same over a hub."""
     with tempfile.TemporaryDirectory(prefix="memql-bench-") as folder:
-        async with embedded_server(Path(folder)) as server:
-            async with Database.open(server.dsn) as database:
-                await migrate(database)
+        async with migrated_server(Path(folder)) as server:
             rows = await _against_nats(server.dsn, Path(folder))
             return [*rows, await _over_a_hub(server.dsn, Path(folder))]
 

@@ -16,12 +16,12 @@ from memql.engine.assembly import build_engine
 from memql.engine.engine import Engine
 from memql.events import Bus
 from memql.graph.database import Database
-from memql.graph.embedded import embedded_server
+from memql.graph.embedded import EmbeddedServer, embedded_server
 from memql.graph.indexes import ensure_indexes
 from memql.graph.migrator import migrate
 from memql.lang.loader import load_tree, read_sources
 
-__all__ = ["TREE", "System", "system"]
+__all__ = ["TREE", "System", "migrated_server", "system"]
 
 TREE = Path(__file__).parent / "tree"
 IDS = 1000
@@ -55,15 +55,23 @@ class System:
 
 
 @asynccontextmanager
+async def migrated_server(home: Path) -> AsyncIterator[EmbeddedServer]:
+    """An embedded server with the tables of this release."""
+    async with embedded_server(home) as server:
+        async with Database.open(server.dsn) as database:
+            await migrate(database)
+        yield server
+
+
+@asynccontextmanager
 async def system() -> AsyncIterator[System]:
     """Start everything; stop and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="memql-bench-") as home:
         async with (
-            embedded_server(Path(home)) as server,
+            migrated_server(Path(home)) as server,
             Database.open(server.dsn) as database,
             AsyncConnectionPool(server.dsn, min_size=1, max_size=10, kwargs={"autocommit": True}) as pool,
         ):
-            await migrate(database)
             catalog = load_tree(read_sources([TREE])).require()
             await ensure_indexes(database, catalog.concepts.values())
             engine = build_engine(database, catalog, publish=Bus().publish)
