@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -126,6 +126,21 @@ class Script:
         return lambda _: Scripted()
 
 
+@asynccontextmanager
+async def scripted(
+    dsn: str, home: Path, script: Script, *names: str
+) -> AsyncIterator[tuple[Member, Client, Sequence[Member]]]:
+    """A hub, a client of it, and agents that follow a script and that it can ask."""
+    async with AsyncExitStack() as stack:
+        bff = await stack.enter_async_context(member(dsn, "bff", "bff-1", home))
+        agents = [
+            await stack.enter_async_context(member(dsn, "agent", name, home, made=script.agent(name))) for name in names
+        ]
+        client = await stack.enter_async_context(client_of(bff))
+        await dialed(bff, *agents)
+        yield bff, client, agents
+
+
 def answered(call: Call, text: str) -> SiChatResult:
     return SiChatResult(request_id=call.request_id, message=SiChatMessage(role="assistant", content=text))
 
@@ -137,12 +152,7 @@ async def hang(call: Call, name: str) -> Payload | None:
 
 async def test_a_request_that_is_cancelled_stops_over_there(dsn: str, tmp_path: Path) -> None:
     script = Script(hang)
-    async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
-        client_of(bff) as client,
-    ):
-        await dialed(bff, agent)
+    async with scripted(dsn, tmp_path, script, "agent-1") as (bff, client, (agent,)):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.si.chat, "hello")
             await until(lambda: script.begun)
@@ -154,12 +164,7 @@ async def test_a_request_that_is_cancelled_stops_over_there(dsn: str, tmp_path: 
 
 async def test_a_request_has_until_its_deadline_on_both_sides(dsn: str, tmp_path: Path) -> None:
     script = Script(hang)
-    async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
-        client_of(bff) as client,
-    ):
-        await dialed(bff, agent)
+    async with scripted(dsn, tmp_path, script, "agent-1") as (bff, client, _):
         with pytest.raises(MemqlError) as late:
             await client.si.chat("hello", timeout=1)
         assert late.value.code is Code.TIMEOUT
@@ -174,13 +179,7 @@ async def test_a_chat_without_an_answer_yet_is_asked_again_elsewhere_when_its_no
         return answered(call, name) if len(script.begun) > 1 else await hang(call, name)
 
     script = Script(first_hangs)
-    async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as one,
-        member(dsn, "agent", "agent-2", tmp_path, made=script.agent("agent-2")) as two,
-        client_of(bff) as client,
-    ):
-        await dialed(bff, one, two)
+    async with scripted(dsn, tmp_path, script, "agent-1", "agent-2") as (bff, client, _):
         async with anyio.create_task_group() as tasks:
             replies: list[Any] = []
 
@@ -202,12 +201,7 @@ async def test_a_chat_that_has_begun_to_answer_fails_with_its_node(dsn: str, tmp
         return await hang(call, name)
 
     script = Script(begin)
-    async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
-        client_of(bff) as client,
-    ):
-        await dialed(bff, agent)
+    async with scripted(dsn, tmp_path, script, "agent-1") as (bff, client, _):
         with pytest.raises(MemqlError) as lost:
             async for delta in client.si.stream("hello"):
                 assert delta.text == "well,"
@@ -221,18 +215,14 @@ async def test_a_chat_that_has_begun_to_answer_fails_with_its_node(dsn: str, tmp
 async def test_the_less_loaded_of_two_agents_is_asked(dsn: str, tmp_path: Path) -> None:
     script = Script(hang)
     async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as one,
-        member(dsn, "agent", "agent-2", tmp_path, made=script.agent("agent-2")) as two,
-        client_of(bff) as client,
+        scripted(dsn, tmp_path, script, "agent-1", "agent-2") as (_, client, _),
+        anyio.create_task_group() as tasks,
     ):
-        await dialed(bff, one, two)
-        async with anyio.create_task_group() as tasks:
-            for count in range(1, 11):
-                tasks.start_soon(client.si.chat, "hello")
-                await until(lambda count=count: len(script.begun) == count)  # type: ignore[misc]
-            assert script.begun.count("agent-1") == script.begun.count("agent-2") == 5
-            tasks.cancel_scope.cancel()
+        for count in range(1, 11):
+            tasks.start_soon(client.si.chat, "hello")
+            await until(lambda count=count: len(script.begun) == count)  # type: ignore[misc]
+        assert script.begun.count("agent-1") == script.begun.count("agent-2") == 5
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_draining_agent_gets_nothing_new_and_finishes_what_it_has(dsn: str, tmp_path: Path) -> None:
@@ -243,12 +233,7 @@ async def test_a_draining_agent_gets_nothing_new_and_finishes_what_it_has(dsn: s
         return answered(call, "late but here")
 
     script = Script(wait)
-    async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
-        client_of(bff) as client,
-    ):
-        await dialed(bff, agent)
+    async with scripted(dsn, tmp_path, script, "agent-1") as (bff, client, (agent,)):
         replies: list[Any] = []
 
         async def ask() -> None:
@@ -277,12 +262,7 @@ async def test_an_answer_that_no_stream_carries_fails_at_once_and_says_why(dsn: 
         return SiChatResult(request_id=call.request_id, message=SiChatMessage(role="assistant", content=text))
 
     script = Script(much)
-    async with (
-        member(dsn, "bff", "bff-1", tmp_path) as bff,
-        member(dsn, "agent", "agent-1", tmp_path, made=script.agent("agent-1")) as agent,
-        client_of(bff) as client,
-    ):
-        await dialed(bff, agent)
+    async with scripted(dsn, tmp_path, script, "agent-1") as (_, client, _):
         with anyio.fail_after(10), pytest.raises(MemqlError) as refused:
             await client.si.chat("hello", timeout=60)
         assert refused.value.code is Code.INVALID_ARGUMENT
